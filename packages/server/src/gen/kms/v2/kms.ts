@@ -41,7 +41,7 @@ export interface DecryptRequest {
   /** For logs: ties a request to the line that the API server logs. */
   uid: string;
   keyId: string;
-  annotations: { [key: string]: Uint8Array };
+  annotations: Map<string, Uint8Array>;
 }
 
 export interface DecryptRequest_AnnotationsEntry {
@@ -65,7 +65,7 @@ export interface EncryptResponse {
   /** 1 to 1024 bytes */
   keyId: string;
   /** Keys are fully qualified domain names; keys and values together take at most 32 KiB. */
-  annotations: { [key: string]: Uint8Array };
+  annotations: Map<string, Uint8Array>;
 }
 
 export interface EncryptResponse_AnnotationsEntry {
@@ -177,7 +177,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
 };
 
 function createBaseDecryptRequest(): DecryptRequest {
-  return { ciphertext: new Uint8Array(0), uid: "", keyId: "", annotations: {} };
+  return { ciphertext: new Uint8Array(0), uid: "", keyId: "", annotations: new Map() };
 }
 
 export const DecryptRequest: MessageFns<DecryptRequest> = {
@@ -191,7 +191,7 @@ export const DecryptRequest: MessageFns<DecryptRequest> = {
     if (message.keyId !== "") {
       writer.uint32(26).string(message.keyId);
     }
-    globalThis.Object.entries(message.annotations).forEach(([key, value]: [string, Uint8Array]) => {
+    message.annotations.forEach((value, key) => {
       DecryptRequest_AnnotationsEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
     });
     return writer;
@@ -241,7 +241,7 @@ export const DecryptRequest: MessageFns<DecryptRequest> = {
 
             const entry4 = DecryptRequest_AnnotationsEntry.decode(reader, reader.uint32());
             if (entry4.value !== undefined) {
-              message.annotations[entry4.key] = entry4.value;
+              message.annotations.set(entry4.key, entry4.value);
             }
             continue;
           }
@@ -419,7 +419,7 @@ export const EncryptRequest: MessageFns<EncryptRequest> = {
 };
 
 function createBaseEncryptResponse(): EncryptResponse {
-  return { ciphertext: new Uint8Array(0), keyId: "", annotations: {} };
+  return { ciphertext: new Uint8Array(0), keyId: "", annotations: new Map() };
 }
 
 export const EncryptResponse: MessageFns<EncryptResponse> = {
@@ -430,7 +430,7 @@ export const EncryptResponse: MessageFns<EncryptResponse> = {
     if (message.keyId !== "") {
       writer.uint32(18).string(message.keyId);
     }
-    globalThis.Object.entries(message.annotations).forEach(([key, value]: [string, Uint8Array]) => {
+    message.annotations.forEach((value, key) => {
       EncryptResponse_AnnotationsEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
     });
     return writer;
@@ -472,7 +472,7 @@ export const EncryptResponse: MessageFns<EncryptResponse> = {
 
             const entry3 = EncryptResponse_AnnotationsEntry.decode(reader, reader.uint32());
             if (entry3.value !== undefined) {
-              message.annotations[entry3.key] = entry3.value;
+              message.annotations.set(entry3.key, entry3.value);
             }
             continue;
           }

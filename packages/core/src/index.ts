@@ -1,0 +1,13 @@
+export { writeFileAtomically } from './atomic-file.js';
+export { BackendError, isBackendError, toBackendError, type BackendErrorCode } from './backend-error.js';
+export { BACKEND_API_VERSION, type Backend, type BackendModule, type WrappedKey } from './backend.js';
+export { ConfigError, isConfigError } from './config-error.js';
+export { ANNOTATION_NAME, type EnvelopeParts } from './envelope.js';
+export type { Fact, Host } from './host.js';
+export type { Key, KeyState } from './key-loop.js';
+export { KeyRing, type KeyRingOptions } from './key-ring.js';
+export { KmsError, type KmsErrorCode } from './kms-error.js';
+export { KmsService, type StatusAnswer } from './kms-service.js';
+export type { Observer, RemoteCall, RemoteOperation } from './observer.js';
+export type { SecretFile } from './secret-file.js';
+export { FileError, isMissingFile, readTrustedFile, systemErrorText } from './trusted-file.js';
