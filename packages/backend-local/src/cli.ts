@@ -28,7 +28,7 @@ program
   .description('show the versions, newest last; never a key')
   .argument('<file>', 'path of the key file')
   .action(async (file: string) => {
-    const versions = await readKeyFile(file);
+    const versions = await readKeyFile(file, { owner: 'anybody' });
     for (const [index, { id, created }] of versions.entries()) {
       console.log(`${id}  ${created}${index === versions.length - 1 ? '  current' : ''}`);
     }
@@ -39,6 +39,8 @@ try {
 } catch (error) {
   const taken = error instanceof Error && 'code' in error && error.code === 'EEXIST';
   const text = error instanceof Error ? error.message : String(error);
-  console.error(`sealwax local: ${taken ? `${program.args[0] ?? 'file'}: is there already; a key file is never replaced` : text}`);
+  console.error(
+    `sealwax local: ${taken ? `${program.args.at(-1) ?? 'file'}: is there already; a key file is never replaced` : text}`,
+  );
   process.exitCode = 1;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, rm, stat } from 'node:fs/promises';
+import { open, realpath, rm, stat } from 'node:fs/promises';
 import { readTrustedFile, writeFileAtomically } from '@sealwax/core';
 import { z } from 'zod';
 
@@ -38,17 +38,22 @@ export class KeyFileError extends Error {
 /**
  * The versions in a key file, oldest first; the last one wraps.
  *
+ * @param owner - whose file is taken; a plugin that serves takes none but its own and root's
  * @throws {FileError} when it is missing or may not be trusted
  * @throws {KeyFileError} when its content is no key file
  */
-export async function readKeyFile(path: string): Promise<readonly [KeyVersion, ...KeyVersion[]]> {
-  const content = await readTrustedFile(path, FORBIDDEN_MODE);
+export async function readKeyFile(
+  path: string,
+  { owner = 'root-or-self' }: { readonly owner?: 'root-or-self' | 'anybody' } = {},
+): Promise<readonly [KeyVersion, ...KeyVersion[]]> {
+  const content = await readTrustedFile(path, FORBIDDEN_MODE, { owner });
   const { versions } = parse(path, content);
   content.fill(0);
   const [first, ...rest] = versions;
   if (first === undefined) throw new KeyFileError(`${path}: no version`);
   const twice = versions.find(({ id }, index) => versions.findIndex((other) => other.id === id) !== index);
-  if (twice !== undefined) throw new KeyFileError(`${path}: version ${twice.id} stands there twice; restore the file from a backup`);
+  if (twice !== undefined)
+    throw new KeyFileError(`${path}: version ${twice.id} stands there twice; restore the file from a backup`);
   return [first, ...rest];
 }
 
@@ -65,13 +70,15 @@ export async function createKeyFile(path: string): Promise<string> {
 }
 
 /**
- * Appends a new version, which wraps from then on; the file keeps its owner.
+ * Appends a new version, which wraps from then on. Root can do so with the file of a service's user, whose it stays.
  *
  * @returns the id of the new version
  * @throws {KeyFileError} when another rotation is under way: the version of the slower one would be lost, with all it has wrapped by then
  */
 export async function rotateKeyFile(path: string): Promise<string> {
-  const lock = `${path}.lock`;
+  // Through a symbolic link: a rename would put a second key file in the link's place, and the two would drift apart.
+  const file = await realpath(path).catch(() => path);
+  const lock = `${file}.lock`;
   try {
     await (await open(lock, 'wx', MODE)).close();
   } catch (error) {
@@ -79,10 +86,12 @@ export async function rotateKeyFile(path: string): Promise<string> {
     throw new KeyFileError(`${path}: another rotation is under way; if none is, remove ${lock}`, { cause: error });
   }
   try {
-    const versions = await readKeyFile(path);
-    const { uid, gid } = await stat(path);
+    const versions = await readKeyFile(file, { owner: 'anybody' });
+    const { uid, gid } = await stat(file);
     const version = newVersion();
-    await writeFileAtomically(path, encode([...versions, version]), { mode: MODE, onlyNew: false, owner: { uid, gid } });
+    // Only root can give a file away, and nobody else has to.
+    const owner = process.geteuid?.() === 0 ? { owner: { uid, gid } } : {};
+    await writeFileAtomically(file, encode([...versions, version]), { mode: MODE, onlyNew: false, ...owner });
     return version.id;
   } finally {
     await rm(lock, { force: true });
@@ -94,7 +103,10 @@ function newVersion(): KeyVersion {
 }
 
 function encode(versions: readonly KeyVersion[]): Uint8Array {
-  const file = { format: FORMAT, versions: versions.map(({ id, created, key }) => ({ id, created, key: key.toString('base64') })) };
+  const file = {
+    format: FORMAT,
+    versions: versions.map(({ id, created, key }) => ({ id, created, key: key.toString('base64') })),
+  };
   return Buffer.from(`${JSON.stringify(file, undefined, 2)}\n`);
 }
 
@@ -108,11 +120,15 @@ function parse(path: string, content: Uint8Array): z.infer<typeof keyFileSchema>
   }
   const format: unknown = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
   if (typeof format === 'number' && format > FORMAT) {
-    throw new KeyFileError(`${path}: format ${format} is newer than this version of Sealwax knows (${FORMAT}); upgrade Sealwax`);
+    throw new KeyFileError(
+      `${path}: format ${format} is newer than this version of Sealwax knows (${FORMAT}); upgrade Sealwax`,
+    );
   }
   const parsed = keyFileSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const where = issue === undefined ? '' : `${issue.path.join('.')}: ${issue.message}; `;
-  throw new KeyFileError(`${path}: ${where}restore the file from a backup`);
+  // The name of an unknown property is content, too.
+  const fault = issue?.code === 'unrecognized_keys' ? 'unknown property' : issue?.message;
+  const where = issue === undefined || issue.path.length === 0 ? '' : `${issue.path.join('.')}: `;
+  throw new KeyFileError(`${path}: ${where}${fault ?? 'no key file'}; restore the file from a backup`);
 }

@@ -42,13 +42,19 @@ export class LocalBackend implements Backend {
     const version = versions.find((candidate) => kekIdOf(candidate) === kekId);
     if (version === undefined) {
       throw kekId.startsWith(KEK_ID_PREFIX)
-        ? new BackendError('key-not-found', `local: unwrap: ${this.#path} has no version ${kekId.slice(KEK_ID_PREFIX.length)}`)
+        ? new BackendError(
+            'key-not-found',
+            `local: unwrap: ${this.#path} has no version ${kekId.slice(KEK_ID_PREFIX.length)}`,
+          )
         : new BackendError('invalid-ciphertext', 'local: unwrap: the KEK id is not one of the local backend');
     }
-    const invalid = (reason: string) => new BackendError('invalid-ciphertext', `local: unwrap with ${kekId}: ${reason}`);
+    const invalid = (reason: string) =>
+      new BackendError('invalid-ciphertext', `local: unwrap with ${kekId}: ${reason}`);
     if (ciphertext.length <= NONCE_LENGTH + TAG_LENGTH) throw invalid('too short');
     const tagStart = ciphertext.length - TAG_LENGTH;
-    const decipher = createDecipheriv(CIPHER, version.key, ciphertext.subarray(0, NONCE_LENGTH), { authTagLength: TAG_LENGTH });
+    const decipher = createDecipheriv(CIPHER, version.key, ciphertext.subarray(0, NONCE_LENGTH), {
+      authTagLength: TAG_LENGTH,
+    });
     decipher.setAAD(Buffer.from(kekId));
     decipher.setAuthTag(ciphertext.subarray(tagStart));
     const plaintext = decipher.update(ciphertext.subarray(NONCE_LENGTH, tagStart));

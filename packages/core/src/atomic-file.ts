@@ -15,7 +15,15 @@ import path from 'node:path';
 export async function writeFileAtomically(
   file: string,
   content: Uint8Array,
-  { mode, onlyNew, owner }: { readonly mode: number; readonly onlyNew: boolean; readonly owner?: { readonly uid: number; readonly gid: number } },
+  {
+    mode,
+    onlyNew,
+    owner,
+  }: {
+    readonly mode: number;
+    readonly onlyNew: boolean;
+    readonly owner?: { readonly uid: number; readonly gid: number };
+  },
 ): Promise<void> {
   const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
   try {

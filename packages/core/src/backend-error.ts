@@ -68,5 +68,7 @@ export function isBackendError(error: unknown): error is BackendError {
 export function toBackendError(error: unknown, doing: string): BackendError {
   if (isBackendError(error)) return error;
   const kind = error instanceof Error ? error.name : `a ${typeof error}`;
-  return new BackendError('internal', `${doing}: the backend threw ${kind} instead of a BackendError`, { cause: error });
+  return new BackendError('internal', `${doing}: the backend threw ${kind} instead of a BackendError`, {
+    cause: error,
+  });
 }

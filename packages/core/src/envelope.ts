@@ -19,8 +19,9 @@ export const MAX_SEED_LENGTH = 1024 - 1 - NONCE_LENGTH - TAG_LENGTH;
 
 const MAX_RECORDS = 8;
 const MAX_ANNOTATION_LENGTH = 4096;
-const MAX_KEK_ID_LENGTH = 512;
+const MAX_NAME_LENGTH = 512;
 const MAX_KEY_ID_LENGTH = 1024; // the API server's
+const NO_NAME = `not 1 to ${MAX_NAME_LENGTH} bytes of UTF-8 without control characters`;
 
 /** One wrapped copy of a local key. */
 export interface LocalKeyRecord {
@@ -58,8 +59,12 @@ export interface EnvelopeParts {
  * @throws {RangeError} when a field breaks a limit of the format: such an envelope must never be sealed, it would not open
  */
 export function encodeAnnotation({ commitment, cluster, records }: Envelope): Uint8Array {
-  const sorted = records.toSorted((a, b) => (a.keyName < b.keyName ? -1 : 1));
-  const annotation = Annotation.encode({ commitment, cluster, records: sorted.map((record) => ({ ...record })) }).finish();
+  const sorted = records.toSorted((a, b) => compareNames(a.keyName, b.keyName));
+  const annotation = Annotation.encode({
+    commitment,
+    cluster,
+    records: sorted.map((record) => ({ ...record })),
+  }).finish();
   const fault = faultOf({ commitment, cluster, records: sorted }, annotation);
   if (fault !== undefined) throw new RangeError(fault);
   return annotation;
@@ -86,23 +91,34 @@ export function encodeCiphertext(sealedSeed: Uint8Array): Uint8Array {
  */
 export function decodeEnvelope({ ciphertext, keyId, annotations }: EnvelopeParts, cluster: string): ReceivedEnvelope {
   if (ciphertext[0] !== FORMAT) {
-    throw invalid(ciphertext.length === 0 ? 'ciphertext: empty' : `ciphertext: unknown format ${String(ciphertext[0])}; this version knows ${FORMAT}`);
+    throw invalid(
+      ciphertext.length === 0
+        ? 'ciphertext: empty'
+        : `ciphertext: unknown format ${String(ciphertext[0])}; this version knows ${FORMAT}`,
+    );
   }
   const sealedLength = ciphertext.length - 1;
   if (sealedLength <= NONCE_LENGTH + TAG_LENGTH) throw invalid(`ciphertext: ${ciphertext.length} bytes are too short`);
-  if (sealedLength > NONCE_LENGTH + MAX_SEED_LENGTH + TAG_LENGTH) throw invalid(`ciphertext: ${ciphertext.length} bytes are too long`);
+  if (sealedLength > NONCE_LENGTH + MAX_SEED_LENGTH + TAG_LENGTH)
+    throw invalid(`ciphertext: ${ciphertext.length} bytes are too long`);
   const keyIdLength = Buffer.byteLength(keyId);
-  if (keyIdLength === 0 || keyIdLength > MAX_KEY_ID_LENGTH) throw invalid(`key_id: ${keyIdLength} bytes, not 1 to ${MAX_KEY_ID_LENGTH}`);
+  if (keyIdLength === 0 || keyIdLength > MAX_KEY_ID_LENGTH)
+    throw invalid(`key_id: ${keyIdLength} bytes, not 1 to ${MAX_KEY_ID_LENGTH}`);
 
   const annotation = annotations.get(ANNOTATION_NAME);
-  if (annotation === undefined) throw invalid(`annotations: ${ANNOTATION_NAME} is missing; was this object encrypted by Sealwax?`);
+  if (annotation === undefined)
+    throw invalid(`annotations: ${ANNOTATION_NAME} is missing; was this object encrypted by Sealwax?`);
   if (annotations.size !== 1) throw invalid(`annotations: ${annotations.size - 1} besides ${ANNOTATION_NAME}`);
-  if (annotation.length > MAX_ANNOTATION_LENGTH) throw invalid(`annotation: ${annotation.length} bytes, more than ${MAX_ANNOTATION_LENGTH}`);
+  if (annotation.length > MAX_ANNOTATION_LENGTH)
+    throw invalid(`annotation: ${annotation.length} bytes, more than ${MAX_ANNOTATION_LENGTH}`);
 
   const envelope = parseAnnotation(annotation);
   const fault = faultOf(envelope, annotation);
   if (fault !== undefined) throw invalid(`annotation: ${fault}`);
-  if (envelope.cluster !== cluster) throw invalid(`annotation: sealed for cluster ${JSON.stringify(envelope.cluster)}, this is ${JSON.stringify(cluster)}`);
+  if (envelope.cluster !== cluster)
+    throw invalid(
+      `annotation: sealed for cluster ${JSON.stringify(envelope.cluster)}, this is ${JSON.stringify(cluster)}`,
+    );
 
   return { ...envelope, annotation, sealedSeed: ciphertext.subarray(1), aad: envelopeAad(annotation, keyId) };
 }
@@ -115,36 +131,45 @@ function parseAnnotation(annotation: Uint8Array): Envelope {
     throw invalid('annotation: not a protobuf message', error);
   }
   // One encoding per meaning: unknown fields, other field orders, long varints and bad UTF-8 all come back as other bytes.
-  if (!Buffer.from(annotation).equals(Annotation.encode(envelope).finish())) throw invalid('annotation: not in canonical encoding');
+  if (!Buffer.from(annotation).equals(Annotation.encode(envelope).finish()))
+    throw invalid('annotation: not in canonical encoding');
   return envelope;
 }
 
 /** What breaks the format's limits, or `undefined`. */
 function faultOf({ commitment, cluster, records }: Envelope, annotation: Uint8Array): string | undefined {
-  if (annotation.length > MAX_ANNOTATION_LENGTH) return `${annotation.length} bytes, more than ${MAX_ANNOTATION_LENGTH}`;
-  if (commitment.length !== COMMITMENT_LENGTH) return `commitment: ${commitment.length} bytes, not ${COMMITMENT_LENGTH}`;
-  if (cluster === '') return 'cluster: empty';
+  if (annotation.length > MAX_ANNOTATION_LENGTH)
+    return `${annotation.length} bytes, more than ${MAX_ANNOTATION_LENGTH}`;
+  if (commitment.length !== COMMITMENT_LENGTH)
+    return `commitment: ${commitment.length} bytes, not ${COMMITMENT_LENGTH}`;
+  if (!isPublicName(cluster)) return `cluster: ${NO_NAME}`;
   if (records.length === 0) return 'no record';
   if (records.length > MAX_RECORDS) return `${records.length} records, more than ${MAX_RECORDS}`;
   for (const [index, { keyName, kekId, ciphertext }] of records.entries()) {
     const previous = records[index - 1];
-    if (keyName === '') return `record ${index}: no key name`;
-    if (previous !== undefined && previous.keyName >= keyName) return `record ${index}: key names do not ascend`;
-    if (!isKekId(kekId)) return `record ${index}: KEK id is not 1 to ${MAX_KEK_ID_LENGTH} bytes without control characters`;
+    if (!isPublicName(keyName)) return `record ${index}: key name: ${NO_NAME}`;
+    if (previous !== undefined && compareNames(previous.keyName, keyName) >= 0)
+      return `record ${index}: key names do not ascend`;
+    if (!isPublicName(kekId)) return `record ${index}: KEK id: ${NO_NAME}`;
     if (ciphertext.length === 0) return `record ${index}: no ciphertext`;
   }
   return undefined;
 }
 
-/** Whether `kekId` is 1 to 512 bytes of UTF-8 without control characters. */
-export function isKekId(kekId: unknown): kekId is string {
+/** Whether `name` is 1 to 512 bytes of UTF-8 without control characters, as every name in an envelope must be: it ends up in logs. */
+export function isPublicName(name: unknown): name is string {
   return (
-    typeof kekId === 'string' &&
-    kekId.isWellFormed() &&
-    kekId !== '' &&
-    Buffer.byteLength(kekId) <= MAX_KEK_ID_LENGTH &&
-    !/\p{Cc}/u.test(kekId)
+    typeof name === 'string' &&
+    name.isWellFormed() &&
+    name !== '' &&
+    Buffer.byteLength(name) <= MAX_NAME_LENGTH &&
+    !/\p{Cc}/u.test(name)
   );
+}
+
+/** Orders names by their UTF-8 bytes, which every language can do; JavaScript's `<` compares UTF-16. */
+export function compareNames(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 function invalid(reason: string, cause?: unknown): KmsError {

@@ -11,7 +11,7 @@ const MAX_FAILURES = 10_000;
 interface HeldKeysOptions {
   /** How many local keys are held; the one used longest ago goes first. */
   readonly capacity: number;
-  /** How many callers may wait for an unwrap at the same time. */
+  /** How many callers may wait for an unwrap at the same time, and how many unwraps may be under way. */
   readonly maxWaiting: number;
   /** Finds the local key of an envelope by a remote call. */
   readonly unwrap: (envelope: ReceivedEnvelope) => Promise<LocalKey>;
@@ -41,8 +41,11 @@ export class HeldKeys {
     this.#options = options;
     this.#held = new LRUCache({
       max: options.capacity,
+      // Not at once: between the unwrap and the use of its local key lie a few microtasks, and others may evict it in them.
       dispose: (localKey) => {
-        localKey.destroy();
+        setImmediate(() => {
+          localKey.destroy();
+        });
       },
     });
   }
@@ -60,7 +63,7 @@ export class HeldKeys {
     return this.#held.get(hex(commitment));
   }
 
-  /** Takes `localKey` over; it is destroyed when it makes room for others. */
+  /** Takes `localKey` over; it is destroyed soon after it made room for another. */
   hold(localKey: LocalKey): void {
     this.#held.set(hex(localKey.commitment), localKey);
   }
@@ -77,10 +80,12 @@ export class HeldKeys {
     const id = createHash('sha256').update(envelope.annotation).digest('base64');
     const failure = this.#failures.get(id);
     if (failure !== undefined && performance.now() < failure.untilMs) throw failure.error;
-    if (this.#waiting >= this.#options.maxWaiting) {
-      throw new KmsError('RESOURCE_EXHAUSTED', `${this.#waiting} Decrypts wait for the KMS already`);
-    }
     let unwrapping = this.#unwrapping.get(id);
+    // Unwraps whose callers gave up count too, or a KMS that stalls would let them pile up.
+    const waiting = Math.max(this.#waiting, unwrapping === undefined ? this.#unwrapping.size : 0);
+    if (waiting >= this.#options.maxWaiting) {
+      throw new KmsError('RESOURCE_EXHAUSTED', `${waiting} Decrypts wait for the KMS already`);
+    }
     if (unwrapping === undefined) {
       unwrapping = this.#unwrapOnce(id, envelope);
       this.#unwrapping.set(id, unwrapping);
@@ -93,8 +98,9 @@ export class HeldKeys {
     }
   }
 
-  /** Destroys every held key. */
+  /** Destroys every held key at once. */
   clear(): void {
+    for (const localKey of this.#held.values()) localKey.destroy();
     this.#held.clear();
   }
 

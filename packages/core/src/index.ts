@@ -1,8 +1,9 @@
 export { writeFileAtomically } from './atomic-file.js';
 export { BackendError, isBackendError, toBackendError, type BackendErrorCode } from './backend-error.js';
 export { BACKEND_API_VERSION, type Backend, type BackendModule, type WrappedKey } from './backend.js';
+export { bytesPerObject, checkKey } from './check-key.js';
 export { ConfigError, isConfigError } from './config-error.js';
-export { ANNOTATION_NAME, type EnvelopeParts } from './envelope.js';
+export { ANNOTATION_NAME, type EnvelopeParts, type LocalKeyRecord } from './envelope.js';
 export type { Fact, Host } from './host.js';
 export type { Key, KeyState } from './key-loop.js';
 export { KeyRing, type KeyRingOptions } from './key-ring.js';

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { compareNames } from './envelope.js';
 import { lengthPrefixed } from './length-prefixed.js';
 
 const DOMAIN = 'sealwax/key-id';
@@ -26,7 +27,7 @@ export interface KeyIdInput {
 export function computeKeyId({ format, cluster, generation, writer, records }: KeyIdInput): string {
   const generationBytes = Buffer.alloc(8);
   generationBytes.writeBigUInt64BE(BigInt(generation));
-  const sorted = records.toSorted((a, b) => (a.keyName < b.keyName ? -1 : 1));
+  const sorted = records.toSorted((a, b) => compareNames(a.keyName, b.keyName));
   const hash = createHash('sha256')
     .update(
       lengthPrefixed([

@@ -3,7 +3,6 @@ import {
   bulkhead,
   ExponentialBackoff,
   handleAll,
-  isTaskCancelledError,
   retry,
   timeout,
   TimeoutStrategy,
@@ -13,7 +12,7 @@ import {
 import { BackendError, toBackendError } from './backend-error.js';
 import type { Backend, BackendModule, WrappedKey } from './backend.js';
 import { isConfigError } from './config-error.js';
-import { isKekId, type LocalKeyRecord } from './envelope.js';
+import { isPublicName, type LocalKeyRecord } from './envelope.js';
 import { LocalKey } from './local-key.js';
 import type { Observer, RemoteOperation } from './observer.js';
 import { secretFile } from './secret-file.js';
@@ -129,7 +128,10 @@ export class KeyLoop {
     try {
       while (!signal.aborted) {
         await untilGood.execute(() => this.#turn(), signal);
-        const pauseMs = this.#unconfirmedKekId === undefined ? this.#limits.probeIntervalMs : Math.min(CONFIRM_MS, this.#limits.probeIntervalMs);
+        const pauseMs =
+          this.#unconfirmedKekId === undefined
+            ? this.#limits.probeIntervalMs
+            : Math.min(CONFIRM_MS, this.#limits.probeIntervalMs);
         await sleep(pauseMs, undefined, { signal });
       }
     } catch (error) {
@@ -164,8 +166,8 @@ export class KeyLoop {
   async unwrap({ kekId, ciphertext }: WrappedKey): Promise<LocalKey> {
     const backend = await this.#opened();
     const bytes = await this.#unwraps.execute(() =>
-      // A copy, so that a backend that changes its input changes nobody's record.
-      this.#call('unwrap', (signal) => backend.unwrap({ kekId, ciphertext: ciphertext.slice() }, signal)),
+      // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
+      this.#call('unwrap', (signal) => backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal)),
     );
     if (!(bytes instanceof Uint8Array)) throw this.#broken('unwrap returned no bytes');
     try {
@@ -194,12 +196,14 @@ export class KeyLoop {
     try {
       const backend = await this.#opened();
       const kekId: unknown = await this.#call('currentKekId', (signal) => backend.currentKekId(signal));
-      if (!isKekId(kekId)) throw this.#broken('currentKekId returned no KEK id (1 to 512 bytes without control characters)');
+      if (!isPublicName(kekId))
+        throw this.#broken('currentKekId returned no KEK id (1 to 512 bytes without control characters)');
       if (this.#kekId === undefined || kekId === this.#unconfirmedKekId) this.#kekId = kekId;
       this.#unconfirmedKekId = kekId === this.#kekId ? undefined : kekId;
       await this.#duty();
     } catch (error) {
-      this.#enter('failing', toBackendError(error, this.key.backendName));
+      // What closing cut short is no failure of the key.
+      if (!this.#closing.signal.aborted) this.#enter('failing', toBackendError(error, this.key.backendName));
       throw error;
     }
     this.#enter('ready');
@@ -208,7 +212,8 @@ export class KeyLoop {
   async #opened(): Promise<Backend> {
     if (this.#backend !== undefined) return this.#backend;
     // Decrypts ask for an open too: they share one that is under way and do not repeat one that has just failed.
-    if (this.#openFailure !== undefined && performance.now() - this.#openFailure.atMs < REOPEN_PAUSE_MS / 2) throw this.#openFailure.error;
+    if (this.#openFailure !== undefined && performance.now() - this.#openFailure.atMs < REOPEN_PAUSE_MS / 2)
+      throw this.#openFailure.error;
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
     });
@@ -250,42 +255,52 @@ export class KeyLoop {
 
   /** Calls the backend: bounded in time, measured, and with every failure turned into a BackendError. */
   async #call<T>(operation: RemoteOperation, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    // The closing signal must not cancel `close` itself.
+    const closing = operation === 'close' ? undefined : this.#closing.signal;
+    if (closing?.aborted) throw this.#unanswered(operation);
     const startedAtMs = performance.now();
     const observe = (code: BackendError['code'] | 'ok', error?: Error) => {
       const durationMs = performance.now() - startedAtMs;
       this.#observer.remoteCall({ key: this.key.name, operation, code, durationMs, ...(error && { error }) });
     };
+    const given: { signal?: AbortSignal } = {};
     try {
-      // The closing signal must not cancel `close` itself.
-      const signal = operation === 'close' ? undefined : this.#closing.signal;
-      const answer = await this.#timeout.execute(async (context) => run(context.signal), signal);
+      const answer = await this.#timeout.execute(async ({ signal }) => {
+        given.signal = signal;
+        return run(signal);
+      }, closing);
       observe('ok');
       this.#lastGoodContactAtMs = performance.now();
       return answer;
     } catch (error) {
-      const failure = this.#explain(error, operation);
+      // After the signal, whatever the backend throws (an AbortError of its client, for instance) is only the echo of our giving up.
+      const failure =
+        given.signal?.aborted === true ? this.#unanswered(operation, error) : this.#explain(error, operation);
       observe(failure.code, failure);
       throw failure;
     }
   }
 
+  #unanswered(operation: RemoteOperation, cause?: unknown): BackendError {
+    const closing = this.#closing.signal.aborted && operation !== 'close';
+    const why = closing ? 'the plugin is closing' : `no answer within ${this.#limits.remoteCallMs} ms`;
+    return new BackendError('unavailable', `${this.key.backendName}: ${operation}: ${why}`, { cause });
+  }
+
   #explain(error: unknown, operation: RemoteOperation): BackendError {
     const doing = `${this.key.backendName}: ${operation}`;
-    if (isTaskCancelledError(error)) {
-      return new BackendError('unavailable', `${doing}: no answer within ${this.#limits.remoteCallMs} ms`);
-    }
     if (isConfigError(error)) return new BackendError('internal', `${doing}: ${error.message}`, { cause: error });
     return toBackendError(error, doing);
   }
 
   #checkWrapped(wrapped: unknown): WrappedKey {
     const { kekId, ciphertext } = (wrapped ?? {}) as Partial<Record<keyof WrappedKey, unknown>>;
-    if (!isKekId(kekId)) throw this.#broken('wrap returned no KEK id (1 to 512 bytes without control characters)');
+    if (!isPublicName(kekId)) throw this.#broken('wrap returned no KEK id (1 to 512 bytes without control characters)');
     if (!(ciphertext instanceof Uint8Array) || ciphertext.length === 0 || ciphertext.length > MAX_WRAPPED_LENGTH) {
       throw this.#broken(`wrap returned no ciphertext of 1 to ${MAX_WRAPPED_LENGTH} bytes`);
     }
-    // A copy: a backend may hand out a view of a buffer that it uses again.
-    return { kekId, ciphertext: ciphertext.slice() };
+    // A copy: a backend may hand out a view of a buffer that it uses again, and the slice() of a Buffer would be one more view.
+    return { kekId, ciphertext: Uint8Array.from(ciphertext) };
   }
 
   #broken(reason: string): BackendError {

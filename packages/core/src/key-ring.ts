@@ -59,7 +59,11 @@ export class KeyRing {
 
   /** How many local keys are in memory, those that seal included. */
   get heldLocalKeys(): number {
-    return this.#held.size + new Set([this.#publisher.current, this.#publisher.newest]).size - Number(this.#publisher.current === undefined);
+    return (
+      this.#held.size +
+      new Set([this.#publisher.current, this.#publisher.newest]).size -
+      Number(this.#publisher.current === undefined)
+    );
   }
 
   /** How many Decrypts wait for a KMS. */
@@ -74,7 +78,9 @@ export class KeyRing {
 
   /** The local key with this commitment, if it is in memory. */
   find(commitment: Uint8Array): LocalKey | undefined {
-    const sealing = [this.#publisher.current, this.#publisher.newest].find((snapshot) => snapshot?.localKey.commitsTo(commitment));
+    const sealing = [this.#publisher.current, this.#publisher.newest].find((snapshot) =>
+      snapshot?.localKey.commitsTo(commitment),
+    );
     return sealing?.localKey ?? this.#held.find(commitment);
   }
 
@@ -123,14 +129,20 @@ export class KeyRing {
       annotation = encodeAnnotation({ commitment: localKey.commitment, cluster: this.cluster, records });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new BackendError('internal', `${this.#writer.key.backendName}: wrap: the envelope cannot hold the answer: ${reason}`);
+      throw new BackendError(
+        'internal',
+        `${this.#writer.key.backendName}: wrap: the envelope cannot hold the answer: ${reason}`,
+      );
     }
     this.#publisher.offer({ keyId, localKey, records, annotation });
   }
 
   #published(snapshot: Snapshot, previous: Snapshot | undefined): void {
     if (previous !== undefined) this.#held.hold(previous.localKey);
-    this.#observer.published(snapshot.keyId, { previousKeyId: previous?.keyId, annotationLength: snapshot.annotation.length });
+    this.#observer.published(snapshot.keyId, {
+      previousKeyId: previous?.keyId,
+      annotationLength: snapshot.annotation.length,
+    });
     if (previous !== undefined && previous.keyId !== snapshot.keyId && this.#publishedKeyIds.has(snapshot.keyId)) {
       this.#observer.alarm(
         `key id ${snapshot.keyId} is reported again after ${previous.keyId}: the KMS went back to an earlier KEK version. ` +
@@ -145,7 +157,10 @@ export class KeyRing {
     const record = envelope.records.find(({ keyName }) => keyName === key.name);
     if (record === undefined) {
       const names = envelope.records.map(({ keyName }) => JSON.stringify(keyName)).join(', ');
-      throw new KmsError('FAILED_PRECONDITION', `wrapped by key ${names}, and the config names only ${JSON.stringify(key.name)}`);
+      throw new KmsError(
+        'FAILED_PRECONDITION',
+        `wrapped by key ${names}, and the config names only ${JSON.stringify(key.name)}`,
+      );
     }
     try {
       const localKey = await this.#writer.unwrap(record);
@@ -154,11 +169,16 @@ export class KeyRing {
       throw this.#replaced(key);
     } catch (error) {
       if (!isBackendError(error)) throw error;
-      throw new KmsError(KMS_CODE_OF[error.code], `key ${JSON.stringify(key.name)}: ${error.message}`, { cause: error });
+      throw new KmsError(KMS_CODE_OF[error.code], `key ${JSON.stringify(key.name)}: ${error.message}`, {
+        cause: error,
+      });
     }
   }
 
   #replaced({ backendName }: Key): BackendError {
-    return new BackendError('invalid-ciphertext', `${backendName}: unwrap returned another local key than the one that sealed`);
+    return new BackendError(
+      'invalid-ciphertext',
+      `${backendName}: unwrap returned another local key than the one that sealed`,
+    );
   }
 }

@@ -67,13 +67,18 @@ export class KmsService {
     const localKey = this.#ring.find(envelope.commitment) ?? (await this.#ring.obtain(envelope, signal));
     const seed = localKey.open(envelope.sealedSeed, envelope.aad);
     if (seed === undefined) {
-      throw new KmsError('INVALID_ARGUMENT', 'does not open: the ciphertext, its key_id or its annotation is not as it was sealed');
+      throw new KmsError(
+        'INVALID_ARGUMENT',
+        'does not open: the ciphertext, its key_id or its annotation is not as it was sealed',
+      );
     }
     return seed;
   }
 
   #notReady(): string {
-    const reasons = this.#ring.keyStates.map(({ name, error }) => `key ${JSON.stringify(name)}: ${error?.message ?? 'opening'}`);
+    const reasons = this.#ring.keyStates.map(
+      ({ name, error }) => `key ${JSON.stringify(name)}: ${error?.message ?? 'opening'}`,
+    );
     return `no local key yet: ${reasons.join('; ')}`;
   }
 }

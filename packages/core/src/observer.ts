@@ -21,7 +21,10 @@ export interface Observer {
   /** A key began to work, or stopped. */
   keyChanged(key: string, change: { readonly state: 'ready' | 'failing'; readonly error?: Error }): void;
   /** Encrypt seals under a new local key from now on. */
-  published(keyId: string, change: { readonly previousKeyId: string | undefined; readonly annotationLength: number }): void;
+  published(
+    keyId: string,
+    change: { readonly previousKeyId: string | undefined; readonly annotationLength: number },
+  ): void;
   /** Something an operator has to look at. */
   alarm(text: string): void;
   /** A backend reported a fact. */

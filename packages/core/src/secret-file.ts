@@ -40,12 +40,13 @@ export function secretFile(path: string, owner: string): SecretFile {
       if (signal.aborted) return;
       // Polls stat() instead of inotify: the swap of a symbolic link further up the path is no event on the file's own directory.
       const onStat = (current: BigIntStats, previous: BigIntStats) => {
-        if (current.ino !== previous.ino || current.mtimeNs !== previous.mtimeNs || current.size !== previous.size) listener();
+        if (current.ino !== previous.ino || current.mtimeNs !== previous.mtimeNs || current.size !== previous.size)
+          listener();
       };
-      const watcher = watchFile(path, { bigint: true, persistent: false, interval: CHANGE_POLL_MS }, onStat);
+      watchFile(path, { bigint: true, persistent: false, interval: CHANGE_POLL_MS }, onStat);
       signal.addEventListener('abort', () => {
-        watcher.removeAllListeners();
-        unwatchFile(path);
+        // Without the listener, all who watch this path would be cut off.
+        unwatchFile(path, onStat);
       });
     },
   };

@@ -64,7 +64,10 @@ export class SnapshotPublisher {
   #publishWhenDue(): void {
     clearTimeout(this.#timer);
     if (this.#pending === undefined) return;
-    const dueAtMs = Math.min(this.#lastStatusAtMs + this.#rule.quietMs, this.#pending.offeredAtMs + this.#rule.latestMs);
+    const dueAtMs = Math.min(
+      this.#lastStatusAtMs + this.#rule.quietMs,
+      this.#pending.offeredAtMs + this.#rule.latestMs,
+    );
     const waitMs = this.#current === undefined ? 0 : dueAtMs - performance.now();
     if (waitMs > 0) {
       this.#timer = setTimeout(() => {

@@ -1,6 +1,12 @@
+import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 
 const MAX_BYTES = 1024 * 1024;
+
+interface TrustOptions {
+  /** Whose file is taken: of root and ourselves only, or of anybody, for a command that root runs on a service's own file. */
+  readonly owner?: 'root-or-self' | 'anybody';
+}
 
 /** A file cannot be read or may not be trusted. The message is `<path>: <reason>`. */
 export class FileError extends Error {
@@ -15,11 +21,16 @@ export class FileError extends Error {
  * @param forbiddenMode - permission bits that must not be set, for instance `0o077` for a private file
  * @throws {FileError} when it is missing, empty, over 1 MiB, no regular file, belongs to another user than root and us, or has a forbidden bit
  */
-export async function readTrustedFile(path: string, forbiddenMode: number): Promise<Uint8Array> {
+export async function readTrustedFile(
+  path: string,
+  forbiddenMode: number,
+  { owner = 'root-or-self' }: TrustOptions = {},
+): Promise<Uint8Array> {
   const refuse = (reason: string, cause?: unknown) => new FileError(`${path}: ${reason}`, { cause });
   let file: FileHandle;
   try {
-    file = await open(path, 'r');
+    // Without O_NONBLOCK, to open a named pipe is to wait for its writer.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw refuse(systemErrorText(error), error);
   }
@@ -27,11 +38,13 @@ export async function readTrustedFile(path: string, forbiddenMode: number): Prom
     const stats = await file.stat();
     const ours = process.geteuid?.() ?? stats.uid;
     if (!stats.isFile()) throw refuse('not a regular file');
-    if (stats.uid !== 0 && stats.uid !== ours) {
+    if (owner === 'root-or-self' && stats.uid !== 0 && stats.uid !== ours) {
       throw refuse(`belongs to uid ${stats.uid}; only root and uid ${ours} are trusted`);
     }
     if ((stats.mode & forbiddenMode) !== 0) {
-      throw refuse(`mode ${octal(stats.mode)} lets in too many; run: chmod ${octal(stats.mode & ~forbiddenMode)} ${path}`);
+      throw refuse(
+        `mode ${octal(stats.mode)} lets in too many; run: chmod ${octal(stats.mode & ~forbiddenMode)} ${path}`,
+      );
     }
     if (stats.size === 0) throw refuse('the file is empty');
     if (stats.size > MAX_BYTES) throw refuse(`the file has ${stats.size} bytes, more than ${MAX_BYTES}`);
@@ -43,7 +56,9 @@ export async function readTrustedFile(path: string, forbiddenMode: number): Prom
 
 /** Whether `error` is the `FileError` of a file that does not exist. */
 export function isMissingFile(error: unknown): error is FileError {
-  return error instanceof FileError && error.cause instanceof Error && 'code' in error.cause && error.cause.code === 'ENOENT';
+  return (
+    error instanceof FileError && error.cause instanceof Error && 'code' in error.cause && error.cause.code === 'ENOENT'
+  );
 }
 
 /** Permission bits as `0640`. */

@@ -1,0 +1,31 @@
+import type { Fact } from '../src/host.js';
+import type { Observer, RemoteCall } from '../src/observer.js';
+
+/** Keeps what core reports. */
+export class RecordingObserver implements Observer {
+  readonly remoteCalls: RemoteCall[] = [];
+  readonly keyChanges: { readonly key: string; readonly state: 'ready' | 'failing'; readonly error?: Error }[] = [];
+  readonly publications: { readonly keyId: string; readonly previousKeyId: string | undefined }[] = [];
+  readonly alarms: string[] = [];
+  readonly facts: { readonly key: string; readonly fact: Fact }[] = [];
+
+  remoteCall(call: RemoteCall): void {
+    this.remoteCalls.push(call);
+  }
+
+  keyChanged(key: string, change: { readonly state: 'ready' | 'failing'; readonly error?: Error }): void {
+    this.keyChanges.push({ key, ...change });
+  }
+
+  published(keyId: string, { previousKeyId }: { readonly previousKeyId: string | undefined }): void {
+    this.publications.push({ keyId, previousKeyId });
+  }
+
+  alarm(text: string): void {
+    this.alarms.push(text);
+  }
+
+  fact(key: string, fact: Fact): void {
+    this.facts.push({ key, fact });
+  }
+}
