@@ -1,0 +1,33 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { ConfigError } from '@sealwax/core';
+import { z } from 'zod';
+import { BUILT_IN } from '../load-backend.js';
+
+const manifest = z.object({ bin: z.record(z.string(), z.string()) });
+
+/**
+ * Runs a backend's own commands: `sealwax local init` runs the bin `sealwax-local` of the local backend's package.
+ *
+ * @returns its exit code
+ * @throws {ConfigError} when the package is not installed
+ */
+export async function runBackendCommand(backend: string, args: readonly string[]): Promise<number> {
+  const packageName = BUILT_IN[backend] ?? backend;
+  let manifestFile: string;
+  try {
+    manifestFile = createRequire(import.meta.url).resolve(`${packageName}/package.json`);
+  } catch (error) {
+    throw new ConfigError('', `package ${packageName} is not installed; run: npm install ${packageName}`, {
+      cause: error,
+    });
+  }
+  const script = manifest.parse(JSON.parse(readFileSync(manifestFile, 'utf8'))).bin[`sealwax-${backend}`];
+  if (script === undefined) throw new ConfigError('', `package ${packageName} has no commands`);
+  const child = spawn(process.execPath, [path.join(path.dirname(manifestFile), script), ...args], { stdio: 'inherit' });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  return code ?? 1;
+}

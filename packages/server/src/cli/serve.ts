@@ -1,0 +1,30 @@
+import { loadConfig } from '../config/load.js';
+import { openLog } from '../log.js';
+import { closeDebugDoors, refuseUnsafeEnvironment } from '../process-guard.js';
+import { serve } from '../serve.js';
+
+/** `sealwax serve`: returns when the server runs; the process ends by a signal. */
+export async function runServer(configFile: string): Promise<void> {
+  refuseUnsafeEnvironment();
+  const config = await loadConfig(configFile);
+  const log = openLog(config.log.level);
+  closeDebugDoors(log);
+  // A backend's stray rejection must not take the other keys down with it.
+  process.on('unhandledRejection', (error) => {
+    log.error({ error }, 'unhandled rejection, likely of a backend');
+  });
+  const running = await serve(config, log);
+
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals) => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    log.info({ signal }, 'stopping; a second signal stops at once');
+    void running.close().then(() => {
+      log.info('stopped');
+      process.exit(0);
+    });
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}

@@ -1,0 +1,81 @@
+import { ConfigError, FileError, isMissingFile, readTrustedFile } from '@sealwax/core';
+import { LineCounter, parseDocument, type Document } from 'yaml';
+import { z } from 'zod';
+import { loadBackend, type LoadedKey } from '../load-backend.js';
+import { locate, type LocatedError } from './issue.js';
+import { configSchema, type Config } from './schema.js';
+
+// Whoever can write to the config decides which KMS wraps; it may be read by all, as no secret stands in it.
+const FORBIDDEN_MODE = 0o022;
+
+/** A config file that is right in every part, its backends loaded and their sections checked. */
+export interface LoadedConfig extends Config {
+  readonly loadedKeys: readonly LoadedKey[];
+}
+
+/**
+ * Reads, parses and checks a config file.
+ *
+ * @throws {ConfigError} each line of the message is `<file>:<line>: <path>: <what is wrong>`; no value of the file is in it
+ */
+export async function loadConfig(file: string): Promise<LoadedConfig> {
+  let text: string;
+  try {
+    text = Buffer.from(await readTrustedFile(file, FORBIDDEN_MODE)).toString('utf8');
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    throw new ConfigError('', `config ${error.message}${isMissingFile(error) ? '; name another with --config' : ''}`, {
+      cause: error,
+    });
+  }
+  const lines = new LineCounter();
+  // prettyErrors would quote the file's text.
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const place = (offset: number) => `${file}:${lines.linePos(offset).line}`;
+  if (document.errors.length > 0) {
+    throw new ConfigError('', document.errors.map(({ pos, message }) => `${place(pos[0])}: ${message}`).join('\n'));
+  }
+  const refuse = (located: readonly LocatedError[]) =>
+    new ConfigError(
+      '',
+      located.map(({ path, error }) => `${place(offsetOf(document, path))}: ${error.message}`).join('\n'),
+    );
+
+  const parsed = configSchema.safeParse(document.toJS());
+  if (!parsed.success)
+    throw refuse(parsed.error.issues.map((issue) => locate(issue, [], z.toJSONSchema(configSchema, { io: 'input' }))));
+  const loadedKeys: LoadedKey[] = [];
+  for (const [index, key] of parsed.data.keys.entries()) {
+    const loaded = await loadBackend(key, ['keys', index]);
+    if ('located' in loaded) throw refuse(loaded.located);
+    loadedKeys.push(loaded);
+  }
+  return { ...parsed.data, loadedKeys };
+}
+
+/** Where in the text the node at `path` begins, or the nearest one above it that exists. */
+function offsetOf(document: Document, path: readonly PropertyKey[]): number {
+  for (let length = path.length; length > 0; length -= 1) {
+    const steps = path.slice(0, length);
+    const parent: unknown = document.getIn(steps.slice(0, -1), true);
+    const pairs =
+      typeof parent === 'object' && parent !== null && 'items' in parent && Array.isArray(parent.items)
+        ? parent.items
+        : [];
+    for (const [index, item] of (pairs as unknown[]).entries()) {
+      const offset = startOf(item, index, steps.at(-1));
+      if (offset !== undefined) return offset;
+    }
+  }
+  return 0;
+}
+
+/** Where `item`, one of a mapping's pairs or a sequence's items, begins, if `step` leads to it. */
+function startOf(item: unknown, index: number, step: PropertyKey | undefined): number | undefined {
+  if (typeof item !== 'object' || item === null) return undefined;
+  const node: unknown = 'key' in item ? item.key : item;
+  if (typeof node !== 'object' || node === null || !('range' in node) || !Array.isArray(node.range)) return undefined;
+  const matches = 'key' in item ? 'value' in node && node.value === step : index === step;
+  const [start]: unknown[] = node.range;
+  return matches && typeof start === 'number' ? start : undefined;
+}

@@ -1,0 +1,33 @@
+import type { Observer } from '@sealwax/core';
+import type { Log } from './log.js';
+import type { Metrics } from './metrics.js';
+
+/** Turns core's reports into log lines and metrics. */
+export function observe(log: Log, metrics: Metrics): Observer {
+  const count = metrics.observer;
+  return {
+    remoteCall(call) {
+      count.remoteCall(call);
+      const { key, operation, code, durationMs, error } = call;
+      // A key that goes on failing is said once, by keyChanged, and then at debug: an outage must not flood the disk.
+      log.debug({ key, operation, code, durationMs: Math.round(durationMs), ...(error && { error }) }, 'remote call');
+    },
+    keyChanged(key, change) {
+      count.keyChanged(key, change);
+      if (change.state === 'ready') log.info({ key }, 'key ready');
+      else log.warn({ key, error: change.error }, 'key failing; local keys in memory go on serving');
+    },
+    published(keyId, change) {
+      count.published(keyId, change);
+      log.info({ keyId, ...change }, 'sealing under a new local key');
+    },
+    alarm(text) {
+      count.alarm(text);
+      log.error({ alarm: true }, text);
+    },
+    fact(key, fact) {
+      count.fact(key, fact);
+      if (fact.kind === 'advice') log.info({ key }, fact.text);
+    },
+  };
+}
