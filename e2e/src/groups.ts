@@ -1,0 +1,40 @@
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { floorKubernetes, newestKubernetes } from './kubernetes-version.js';
+
+/** The package's folder, from which vitest runs. */
+export const e2eRoot = path.resolve(import.meta.dirname, '..');
+
+/** The groups of tests: the folders below `test/`. */
+export function groupNames(): string[] {
+  return readdirSync(path.join(e2eRoot, 'test'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .sort();
+}
+
+/** One run of vitest: some files of a group on one version of Kubernetes. */
+export interface Pass {
+  readonly kubernetes: string;
+  /** Vitest runs the files below it. */
+  readonly folder: string;
+}
+
+/**
+ * What a group consists of: everything on the newest version, then on the oldest supported one what stands in the folder
+ * `every-version`, where there is one.
+ *
+ * @param options.kubernetes - everything on this version instead
+ * @param options.full - everything on the oldest version too
+ */
+export function passes(
+  group: string,
+  options: { readonly kubernetes: string | undefined; readonly full: boolean },
+): readonly Pass[] {
+  const whole = `test/${group}/`;
+  if (options.kubernetes !== undefined) return [{ kubernetes: options.kubernetes, folder: whole }];
+  const newest = { kubernetes: newestKubernetes, folder: whole };
+  if (options.full) return [newest, { kubernetes: floorKubernetes, folder: whole }];
+  const hasEveryVersion = readdirSync(path.join(e2eRoot, whole)).includes('every-version');
+  return hasEveryVersion ? [newest, { kubernetes: floorKubernetes, folder: `${whole}every-version/` }] : [newest];
+}

@@ -1,0 +1,75 @@
+/** `npm run e2e`: runs groups of end-to-end tests. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { etcdBinary } from './etcd.js';
+import { groupNames, passes } from './groups.js';
+import { kubeApiserverBinary } from './kube-apiserver.js';
+import { checkKubernetesVersion } from './kubernetes-version.js';
+import { runPass, type Verdict } from './vitest-pass.js';
+
+const usage = `npm run e2e -- [--only GROUP]… [--kubernetes VERSION] [--full]
+  --only GROUP          one group: ${groupNames().join(', ')} (default: all)
+  --kubernetes VERSION  everything on this version, such as 1.36.3
+  --full                everything on every version, not only what each must prove`;
+
+function readOptions(): {
+  readonly groups: readonly string[];
+  readonly kubernetes: string | undefined;
+  readonly full: boolean;
+} {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string', multiple: true, default: [] },
+      kubernetes: { type: 'string' },
+      full: { type: 'boolean', default: false },
+    },
+  });
+  const known = groupNames();
+  for (const name of values.only) {
+    if (!known.includes(name)) throw new RangeError(`no group ${name}; there are: ${known.join(', ')}`);
+  }
+  if (values.kubernetes !== undefined) checkKubernetesVersion(values.kubernetes);
+  return { groups: values.only.length > 0 ? values.only : known, kubernetes: values.kubernetes, full: values.full };
+}
+
+/** Runs the group in a directory that is removed when everything passed. */
+async function runGroup(group: string, options: ReturnType<typeof readOptions>): Promise<Verdict> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'sealwax-e2e-'));
+  let passed = 0;
+  let failed = 0;
+  for (const pass of passes(group, options)) {
+    console.log(`\n${group} on Kubernetes ${pass.kubernetes}`);
+    const startedAt = Date.now();
+    let verdict: Verdict;
+    try {
+      // Before vitest, whose timeouts are for tests and not for compilers.
+      await etcdBinary();
+      await kubeApiserverBinary(pass.kubernetes);
+      verdict = await runPass(pass, path.join(directory, pass.kubernetes));
+    } catch (error) {
+      console.error(error);
+      verdict = { passed: 0, failed: 1 };
+    }
+    console.log(`${group} on Kubernetes ${pass.kubernetes}: ${Math.round((Date.now() - startedAt) / 1000)} s`);
+    passed += verdict.passed;
+    failed += verdict.failed;
+  }
+  if (failed === 0) await rm(directory, { recursive: true, force: true });
+  else console.log(`logs and data of the failed group: ${directory}`);
+  return { passed, failed };
+}
+
+let options: ReturnType<typeof readOptions>;
+try {
+  options = readOptions();
+} catch (error) {
+  console.error(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
+  process.exit(2);
+}
+for (const group of options.groups) {
+  const { passed, failed } = await runGroup(group, options);
+  console.log(`${passed} passed, ${failed} failed`);
+  if (failed > 0 || passed === 0) process.exitCode = 1;
+}

@@ -1,0 +1,134 @@
+import { execFile } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
+import { freePort } from './free-port.js';
+import { PluginClient } from './plugin-client.js';
+import { Process } from './process.js';
+import { Metrics } from './prometheus-text.js';
+import { waitFor } from './wait-for.js';
+
+const execFileAsync = promisify(execFile);
+const startTimeoutMs = 30_000;
+
+/** The command under test: the one of this clone, or one installed elsewhere. */
+const command = process.env['SEALWAX_BIN'] ?? path.resolve(import.meta.dirname, '../../packages/server/bin/sealwax');
+
+/** What a test may change in the config file. */
+export interface SealwaxOptions {
+  readonly socketMode?: string;
+  readonly socketGroup?: number;
+  /** 1 when absent, so that a rotation is noticed soon. */
+  readonly probeIntervalSeconds?: number;
+}
+
+/** One plugin with its config file, key file and socket; the process comes and goes. */
+export class Sealwax {
+  readonly keyFile: string;
+  readonly socketPath: string;
+  readonly client: PluginClient;
+  readonly #directory: string;
+  readonly #httpAddress: string;
+  #process: Process | undefined;
+
+  private constructor(directory: string, socketPath: string, httpAddress: string) {
+    this.#directory = directory;
+    this.keyFile = path.join(directory, 'keys.json');
+    this.socketPath = socketPath;
+    this.client = new PluginClient(socketPath);
+    this.#httpAddress = httpAddress;
+  }
+
+  /** Writes the config file; neither key file nor process exist yet. Periods are shortened, rules are not. */
+  static async configure(directory: string, options: SealwaxOptions = {}): Promise<Sealwax> {
+    await mkdir(directory, { recursive: true });
+    const socketPath = path.join(directory, 'run', 'kms.sock');
+    const sealwax = new Sealwax(directory, socketPath, `127.0.0.1:${await freePort()}`);
+    const { socketMode: mode = '0600', socketGroup: group, probeIntervalSeconds: intervalSeconds = 1 } = options;
+    const config = {
+      version: 1,
+      cluster: 'e2e',
+      socket: { path: socketPath, mode, ...(group === undefined ? {} : { group }) },
+      http: { address: sealwax.#httpAddress },
+      log: { level: 'debug' },
+      probe: { intervalSeconds },
+      publish: { quietSeconds: 1, latestSeconds: 5 },
+      keys: [{ name: 'prod', backend: 'local', config: { path: sealwax.keyFile } }],
+    };
+    await writeFile(sealwax.#configPath, stringify(config), { mode: 0o600 });
+    return sealwax;
+  }
+
+  /** `sealwax local init`: makes the key file. */
+  async init(): Promise<void> {
+    await this.#run('local', 'init', this.keyFile);
+  }
+
+  /** `sealwax local rotate`: adds a version to the key file of the running plugin. */
+  async rotate(): Promise<void> {
+    await this.#run('local', 'rotate', this.keyFile);
+  }
+
+  /** Starts the process; resolves when the socket answers, whatever Status then says. */
+  async start(): Promise<void> {
+    this.#process = await Process.start({
+      name: 'sealwax',
+      command,
+      args: ['serve', '--config', this.#configPath],
+      logPath: path.join(this.#directory, 'sealwax.log'),
+    });
+    await this.#process.untilReady(async () => (await this.client.status()).version === 'v2', startTimeoutMs);
+  }
+
+  /** Waits until the API server would be content. */
+  async untilOk(): Promise<void> {
+    await waitFor(
+      async () => {
+        const { healthz } = await this.client.status();
+        if (healthz !== 'ok') throw new Error(healthz);
+        return true;
+      },
+      { what: 'Status to say ok', timeoutMs: startTimeoutMs },
+    );
+  }
+
+  /** SIGTERM; the exit code. */
+  async stop(): Promise<number | null | undefined> {
+    const end = await this.#process?.stop();
+    this.#process = undefined;
+    return end?.code;
+  }
+
+  /** SIGKILL; the socket file stays behind. */
+  async kill(): Promise<void> {
+    await this.#process?.kill();
+    this.#process = undefined;
+  }
+
+  get isAlive(): boolean {
+    return this.#process?.isAlive ?? false;
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  async readyz(): Promise<number> {
+    return (await fetch(`http://${this.#httpAddress}/readyz`)).status;
+  }
+
+  async metrics(): Promise<Metrics> {
+    const answer = await fetch(`http://${this.#httpAddress}/metrics`);
+    if (!answer.ok) throw new Error(`/metrics of the plugin: ${answer.status}`);
+    return new Metrics(await answer.text());
+  }
+
+  get #configPath(): string {
+    return path.join(this.#directory, 'sealwax.yaml');
+  }
+
+  async #run(...args: string[]): Promise<void> {
+    await execFileAsync(command, args);
+  }
+}

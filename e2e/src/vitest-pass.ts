@@ -1,0 +1,63 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { z } from 'zod';
+import { e2eRoot, type Pass } from './groups.js';
+
+/** How many tests did what they should; whatever did not run failed. */
+export interface Verdict {
+  readonly passed: number;
+  readonly failed: number;
+}
+
+const report = z.object({
+  testResults: z.array(z.object({ status: z.string(), assertionResults: z.array(z.object({ status: z.string() })) })),
+});
+
+const vitest = path.join(path.dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
+
+/** Runs vitest as a child process, its output passed on, and counts. */
+export async function runPass(pass: Pass, directory: string): Promise<Verdict> {
+  await mkdir(directory);
+  const reportPath = path.join(directory, 'report.json');
+  const child = spawn(
+    process.execPath,
+    [vitest, 'run', pass.folder, '--reporter=verbose', '--reporter=json', `--outputFile.json=${reportPath}`],
+    {
+      cwd: e2eRoot,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, SEALWAX_E2E_KUBERNETES: pass.kubernetes, SEALWAX_E2E_DIRECTORY: directory },
+    },
+  );
+  const abandon = (signal: NodeJS.Signals): void => {
+    child.kill(signal);
+    process.exit(1);
+  };
+  process.on('SIGTERM', abandon).on('SIGINT', abandon);
+  const [code] = (await once(child, 'exit')) as [number | null];
+  process.off('SIGTERM', abandon).off('SIGINT', abandon);
+  const counted = await countFrom(reportPath);
+  // An error outside of every test, such as an unhandled rejection, is in the exit code only.
+  return code !== 0 && counted.failed === 0 ? { ...counted, failed: 1 } : counted;
+}
+
+async function countFrom(reportPath: string): Promise<Verdict> {
+  let text: string;
+  try {
+    text = await readFile(reportPath, 'utf8');
+  } catch {
+    return { passed: 0, failed: 1 };
+  }
+  let passed = 0;
+  let failed = 0;
+  for (const file of report.parse(JSON.parse(text)).testResults) {
+    const good = file.assertionResults.filter((test) => test.status === 'passed').length;
+    const bad = file.assertionResults.length - good;
+    passed += good;
+    // A file that does not load, or whose cleaning up fails, has no failed test of its own.
+    failed += bad === 0 && file.status !== 'passed' ? 1 : bad;
+  }
+  return passed + failed === 0 ? { passed, failed: 1 } : { passed, failed };
+}
