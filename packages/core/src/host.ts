@@ -1,4 +1,7 @@
-import type { SecretFile } from './secret-file.js';
+import type { Agent } from 'node:http';
+import { httpsAgent, type TlsFiles } from './https-agent.js';
+import { proxyFor } from './proxy.js';
+import { secretFile, type SecretFile } from './secret-file.js';
 
 /** Something a backend knows and an operator wants to see. It becomes a metric and a line of `sealwax check`. */
 export type Fact =
@@ -15,6 +18,34 @@ export interface Host {
   readonly signal: AbortSignal;
   /** A file that holds a secret; see `SecretFile`. */
   secretFile(path: string): SecretFile;
+  /**
+   * An agent for `node:https` and every client built on it: keeps connections, goes through the proxy that HTTPS_PROXY and NO_PROXY
+   * name, and trusts `caFile` instead of the system's CAs where that is given. Files that change count for the next connection.
+   *
+   * It is destroyed when `signal` aborts.
+   *
+   * @throws {BackendError} `unauthenticated` when a file cannot be read or may not be trusted
+   */
+  httpsAgent(files?: TlsFiles): Promise<Agent>;
+  /** The proxy that HTTPS_PROXY and NO_PROXY name for `url`, for clients that do not speak through an agent; `undefined` for none. */
+  proxyFor(url: string): URL | undefined;
   /** Tells the operator a fact; the newest of its kind (and name) counts. */
   report(fact: Fact): void;
+}
+
+/**
+ * What a backend gets from whoever opens it: the server, or the conformance kit.
+ *
+ * @param owner - the backend's name, which starts the messages
+ * @param report - gets each fact
+ * @param signal - ends everything that was lent
+ */
+export function lendHost(owner: string, report: (fact: Fact) => void, signal: AbortSignal): Host {
+  return {
+    signal,
+    secretFile: (path) => secretFile(path, owner),
+    httpsAgent: (files = {}) => httpsAgent(files, owner, signal),
+    proxyFor,
+    report,
+  };
 }

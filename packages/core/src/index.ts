@@ -5,6 +5,7 @@ export { bytesPerObject, checkKey } from './check-key.js';
 export { ConfigError, isConfigError } from './config-error.js';
 export { ANNOTATION_NAME, type EnvelopeParts, type LocalKeyRecord } from './envelope.js';
 export type { Fact, Host } from './host.js';
+export type { TlsFiles } from './https-agent.js';
 export type { Key, KeyState } from './key-loop.js';
 export { KeyRing, type KeyRingOptions } from './key-ring.js';
 export { KmsError, type KmsErrorCode } from './kms-error.js';

@@ -13,9 +13,9 @@ import { BackendError, toBackendError } from './backend-error.js';
 import type { Backend, BackendModule, WrappedKey } from './backend.js';
 import { isConfigError } from './config-error.js';
 import { isPublicName, type LocalKeyRecord } from './envelope.js';
+import { lendHost, type Fact } from './host.js';
 import { LocalKey } from './local-key.js';
 import type { Observer, RemoteOperation } from './observer.js';
-import { secretFile } from './secret-file.js';
 
 const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 30_000;
@@ -230,13 +230,10 @@ export class KeyLoop {
     let late = false;
     try {
       this.#backend = await this.#call('open', async () => {
-        const backend = await module.open(config, {
-          signal: life.signal,
-          secretFile: (path) => secretFile(path, backendName),
-          report: (fact) => {
-            this.#observer.fact(name, fact);
-          },
-        });
+        const report = (fact: Fact) => {
+          this.#observer.fact(name, fact);
+        };
+        const backend = await module.open(config, lendHost(backendName, report, life.signal));
         // Nobody waits for it any more: `open` took longer than a remote call may.
         if (late) await backend.close();
         return backend;

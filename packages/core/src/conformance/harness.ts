@@ -1,0 +1,45 @@
+import type { BackendModule } from '../backend.js';
+
+/**
+ * Does something to the service under test, as an operator or a mishap would: or, as a text, says why this service cannot do so.
+ *
+ * A case that needs a fault which the service cannot do is skipped with that text as its reason.
+ */
+export type Fault = (() => Promise<void>) | string;
+
+/** What can befall a KMS. Each but `rotate`, `replaceKek` and `destroyOldVersion` lasts until `mend`. */
+export interface Faults {
+  /** Makes a new KEK version, which wraps from now on; the older ones still unwrap. */
+  readonly rotate: Fault;
+  /** Requests are taken and never answered. */
+  readonly stall: Fault;
+  /** The service is gone: connections are refused or reset. */
+  readonly outage: Fault;
+  /** The service answers that it is overloaded. */
+  readonly throttle: Fault;
+  /** The credential in use stops working, and a new one is not to be had. */
+  readonly expireCredential: Fault;
+  /** The login works and every right on the key is gone. */
+  readonly deny: Fault;
+  /** The key is switched off. */
+  readonly disable: Fault;
+  /** The key is gone; `mend` brings it back or makes another. */
+  readonly deleteKey: Fault;
+  /** Every version but the current one is destroyed for good. */
+  readonly destroyOldVersion: Fault;
+  /** Another KEK stands beneath the same name from now on, and what the old one wrapped cannot be unwrapped. */
+  readonly replaceKek: Fault;
+}
+
+/** The service under test, its backend, and the ways to break it. */
+export interface Harness {
+  /** What the package exports as `backend`. */
+  readonly module: BackendModule<never>;
+  /** The key's `config` section as it stands in the config file; checked by `module.config`. */
+  readonly config: unknown;
+  /** Secrets that must appear in no message: tokens, PINs, passwords. */
+  readonly secrets: readonly string[];
+  readonly faults: Faults;
+  /** Ends what `faults` did, so that the backend works again without being opened anew. */
+  mend(): Promise<void>;
+}
