@@ -46,7 +46,7 @@ export class Plugin {
     }
     this.ended = once(this.#child, 'close').then(([code, signal]) => {
       this.isRunning = false;
-      return { code, signal } as ProcessEnd;
+      return { code, signal };
     });
   }
 

@@ -17,7 +17,7 @@ export interface ParsedYaml {
   readonly value: unknown;
   readonly document: Document;
   /** `<file>:<line>` */
-  place(offset: number): string;
+  readonly place: (offset: number) => string;
 }
 
 /**
