@@ -113,6 +113,10 @@ function collect(stream: ClientHttp2Stream): Promise<RpcAnswer> {
     stream.on('trailers', read);
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.on('error', reject);
+    // The server's side is over; ours may still be open.
+    stream.on('end', () => {
+      stream.close();
+    });
     stream.on('close', () => {
       const body = Buffer.concat(chunks);
       if (status === undefined) reject(new Error(`the stream ended without a status, code ${stream.rstCode}`));
