@@ -12,7 +12,7 @@ const count = z.int().min(1);
 
 const socket = z.strictObject({
   path: absolutePath
-    .max(100, 'must have at most 100 bytes: the system’s limit for sockets')
+    .refine((path) => Buffer.byteLength(path) <= 100, 'must have at most 100 bytes: the system’s limit for sockets')
     .default('/run/sealwax/kms.sock')
     .describe('The unix socket that kube-apiserver connects to.'),
   mode: z
@@ -31,6 +31,7 @@ const http = z.strictObject({
   address: z
     .string()
     .regex(/^(\[[0-9a-fA-F:]+\]|[^:[\]]+):\d{1,5}$/, 'must be ADDRESS:PORT, for instance 127.0.0.1:9412')
+    .refine((address) => Number(address.slice(address.lastIndexOf(':') + 1)) <= 65_535, 'must have a port below 65536')
     .default('127.0.0.1:9412')
     .describe('Where /livez, /readyz and /metrics are served.'),
 });
