@@ -215,22 +215,8 @@ export class KeyLoop {
    *
    * @throws {BackendError}
    */
-  async unwrap({ kekId, ciphertext }: WrappedKey): Promise<LocalKey> {
-    const backend = await this.#opened();
-    const bytes = await this.#unwraps.execute(() =>
-      this.#calls.call('unwrap', (signal) =>
-        // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
-        backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal),
-      ),
-    );
-    if (!(bytes instanceof Uint8Array)) throw this.#broken('unwrap returned no bytes');
-    try {
-      return LocalKey.fromBytes(bytes);
-    } catch (error) {
-      throw this.#broken(`unwrap returned ${error instanceof Error ? error.message : 'no local key'}`);
-    } finally {
-      bytes.fill(0);
-    }
+  async unwrap(wrapped: WrappedKey): Promise<LocalKey> {
+    return this.#unwraps.execute(() => this.#unwrap(wrapped));
   }
 
   /**
@@ -240,7 +226,8 @@ export class KeyLoop {
    */
   async unwrapWithinBudget(wrapped: WrappedKey): Promise<LocalKey> {
     try {
-      return await this.#budget.execute(() => this.unwrap(wrapped));
+      // The budget inside: what has waited for its turn asks it anew.
+      return await this.#unwraps.execute(() => this.#budget.execute(() => this.#unwrap(wrapped)));
     } catch (error) {
       if (!isBrokenCircuitError(error)) throw error;
       const reason = this.#error?.message ?? 'its KMS did not answer the last Decrypts';
@@ -304,6 +291,22 @@ export class KeyLoop {
     // What closing cut short is no failure of the key.
     if (!this.#closing.signal.aborted) this.#enter('failing', failure);
     throw failure;
+  }
+
+  async #unwrap({ kekId, ciphertext }: WrappedKey): Promise<LocalKey> {
+    const backend = await this.#opened();
+    const bytes = await this.#calls.call('unwrap', (signal) =>
+      // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
+      backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal),
+    );
+    if (!(bytes instanceof Uint8Array)) throw this.#broken('unwrap returned no bytes');
+    try {
+      return LocalKey.fromBytes(bytes);
+    } catch (error) {
+      throw this.#broken(`unwrap returned ${error instanceof Error ? error.message : 'no local key'}`);
+    } finally {
+      bytes.fill(0);
+    }
   }
 
   async #learn(): Promise<void> {
