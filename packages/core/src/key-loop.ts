@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bulkhead,
@@ -94,6 +95,8 @@ export class KeyLoop {
     this.#duty = duty;
     // Aggressive: a backend that ignores its signal is left behind, not waited for.
     this.#timeout = timeout(limits.remoteCallMs, { strategy: TimeoutStrategy.Aggressive, abortOnReturn: false });
+    // Every call that is under way listens; Node 20 would take more than ten for a leak.
+    setMaxListeners(0, this.#closing.signal);
     this.#unwraps = bulkhead(limits.unwrapConcurrency, Infinity);
   }
 

@@ -76,6 +76,6 @@ function startOf(item: unknown, index: number, step: PropertyKey | undefined): n
   const node: unknown = 'key' in item ? item.key : item;
   if (typeof node !== 'object' || node === null || !('range' in node) || !Array.isArray(node.range)) return undefined;
   const matches = 'key' in item ? 'value' in node && node.value === step : index === step;
-  const [start]: unknown[] = node.range;
+  const start: unknown = node.range[0];
   return matches && typeof start === 'number' ? start : undefined;
 }
