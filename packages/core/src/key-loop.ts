@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bulkhead,
@@ -119,6 +120,8 @@ export class KeyLoop {
     this.#limits = limits;
     this.#observer = observer;
     this.#duties = duties;
+    // Every call that is under way listens; Node 20 would take more than ten for a leak.
+    setMaxListeners(0, this.#closing.signal);
     this.#calls = new RemoteCalls(key, { limitMs: limits.remoteCallMs, observer, closing: this.#closing.signal });
     this.#unwraps = bulkhead(limits.unwrapConcurrency, Infinity);
     this.#budget = circuitBreaker(handleWhen(isOutage), {
