@@ -95,7 +95,9 @@ describe('limits', () => {
     const { maxConcurrentStreams } = rpc.session.remoteSettings;
     expect(maxConcurrentStreams).toBe(1000);
     const calls = Array.from({ length: 1000 + 500 }, () => rpc.encrypt(seed));
-    expect(new Set((await Promise.all(calls)).map(({ ciphertext }) => Buffer.from(ciphertext).toString('hex'))).size).toBe(1500);
+    expect(
+      new Set((await Promise.all(calls)).map(({ ciphertext }) => Buffer.from(ciphertext).toString('hex'))).size,
+    ).toBe(1500);
   });
 
   test('one connection that leaves its calls unfinished takes nothing from another', async () => {
