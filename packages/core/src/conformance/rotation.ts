@@ -15,6 +15,7 @@ export const rotationRules: readonly Rule[] = [
       const { backend } = await stage.open();
       const plaintext = stage.plaintext();
       const older = await stage.wrap(backend, plaintext);
+      assert.equal(await stage.kekId(backend), older.kekId, 'wrap and currentKekId name two versions');
       await stage.befall('rotate');
       const kekId = await stage.kekId(backend);
       assert.notEqual(kekId, older.kekId, 'a rotation does not change the KEK id: it names a key, not a version');

@@ -9,7 +9,7 @@ import { backend } from './little-module.js';
 
 export interface RunningHarness {
   readonly harness: Harness;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 /**
@@ -74,10 +74,10 @@ export async function littleHarness(moduleUrl: string, flaw?: string): Promise<R
 /**
  * The little backend as JavaScript, which another process can import as it is.
  *
- * @returns its path, inside this package so that it finds the built core
+ * @returns its path, inside this package so that it finds the built core, and where nothing is shipped from
  */
-export async function buildModule(): Promise<{ readonly moduleUrl: string; remove(): Promise<void> }> {
-  const root = path.resolve(import.meta.dirname, '../../dist/test');
+export async function buildModule(): Promise<{ readonly moduleUrl: string; readonly remove: () => Promise<void> }> {
+  const root = path.resolve(import.meta.dirname, '../../node_modules/.cache');
   await mkdir(root, { recursive: true });
   const built = await mkdtemp(path.join(root, 'little-'));
   await mkdir(path.join(built, 'flaws'));

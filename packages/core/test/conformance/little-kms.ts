@@ -2,7 +2,6 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
-import { text } from 'node:stream/consumers';
 
 const CIPHER = 'aes-256-gcm';
 const NONCE_LENGTH = 12;
@@ -93,7 +92,11 @@ export class LittleKms {
   }
 
   async #serve(socket: Socket): Promise<void> {
-    const request = JSON.parse(await text(socket)) as Request;
+    // By events: an iterator would destroy the socket once it has read the question.
+    let question = '';
+    socket.setEncoding('utf8').on('data', (chunk: string) => (question += chunk));
+    await once(socket, 'end');
+    const request = JSON.parse(question) as Request;
     if (this.mode !== 'stalled') socket.end(JSON.stringify(this.#answer(request)));
   }
 

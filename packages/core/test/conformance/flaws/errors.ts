@@ -185,7 +185,7 @@ export const errorFlaws: Flaws = {
   'never works again after its login was rejected': {
     caughtBy: [EXPIRED],
     spoil(good) {
-      let dead: unknown;
+      let dead: BackendError | undefined;
       return {
         async wrap(plaintext, signal) {
           if (dead !== undefined) throw dead;
