@@ -50,28 +50,45 @@ export function describeFaultsAtTheSocket(name: string, startKey: StartKey): voi
     });
 
     /** A plugin on the key, with the state directory of its own; stopped when the test is over. */
-    async function startPlugin(sections: ConfigSections = {}): Promise<{ plugin: Sealwax; seeds: SeedStore }> {
+    async function configurePlugin(sections: ConfigSections): Promise<Sealwax> {
       count += 1;
       const plugin = await Sealwax.configure(path.join(root, `${count}`));
       await plugin.writeConfig({
         ...compressed,
         state: { path: plugin.stateDirectory },
-        keys: [keySection()],
         ...sections,
       });
       onTestFinished(async () => {
         await plugin.stop();
         plugin.client.close();
       });
-      await plugin.start();
-      return { plugin, seeds: new SeedStore(plugin.client) };
+      return plugin;
     }
 
-    async function startReadyPlugin(sections: ConfigSections = {}) {
-      const started = await startPlugin(sections);
-      await started.plugin.untilOk();
-      await started.seeds.write();
-      return started;
+    /** A plugin that runs and has sealed a seed. */
+    async function startReadyPlugin(
+      sections: ConfigSections = {},
+    ): Promise<{ readonly plugin: Sealwax; readonly seeds: SeedStore }> {
+      return ready(await configurePlugin({ keys: [keySection()], ...sections }));
+    }
+
+    async function ready(plugin: Sealwax): Promise<{ readonly plugin: Sealwax; readonly seeds: SeedStore }> {
+      await plugin.start();
+      await plugin.untilOk();
+      const seeds = new SeedStore(plugin.client);
+      await waitFor(async () => seeds.write(), { what: 'the first seed', ...patience });
+      return { plugin, seeds };
+    }
+
+    /** A plugin that is not yet started, with a key file beside the key under test. */
+    async function configureWithLocalKey(
+      keys: (local: ConfigSections) => readonly ConfigSections[],
+    ): Promise<{ readonly plugin: Sealwax; readonly local: ConfigSections }> {
+      const plugin = await configurePlugin({});
+      await plugin.init();
+      const local = { name: 'file', backend: 'local', config: { path: plugin.keyFile } };
+      await plugin.writeConfig({ keys: keys(local) });
+      return { plugin, local };
     }
 
     const keySection = (change: ConfigSections = {}) => ({
@@ -294,16 +311,12 @@ export function describeFaultsAtTheSocket(name: string, startKey: StartKey): voi
       'outage',
       'beside a recover key: a cold start seals under that alone, and both once it is over',
       async (breakIt) => {
-        const { plugin } = await startPlugin({ keys: [] as never });
-        await plugin.stop();
-        await plugin.init();
-        const local = { name: 'dr', backend: 'local', role: 'recover', config: { path: plugin.keyFile } };
-        await plugin.writeConfig({ keys: [keySection({ role: 'write' }), local] });
+        const { plugin } = await configureWithLocalKey((local) => [
+          keySection({ role: 'write' }),
+          { ...local, role: 'recover' },
+        ]);
         await breakIt();
-        await plugin.start();
-        await plugin.untilOk();
-        const seeds = new SeedStore(plugin.client);
-        await seeds.write();
+        const { seeds } = await ready(plugin);
         const alone = (await plugin.client.status()).keyId;
         await key.harness.mend();
         await waitFor(async () => (await plugin.client.status()).keyId !== alone, {
@@ -315,21 +328,13 @@ export function describeFaultsAtTheSocket(name: string, startKey: StartKey): voi
           true,
           true,
         ]);
-        // Without the local key at all: what the full set sealed opens, by the service alone.
         await seeds.readAll();
       },
     );
 
     test('migration from a local key by reloads of the config, while seeds are written', async () => {
-      const { plugin } = await startPlugin({ keys: [] as never });
-      await plugin.stop();
-      await plugin.init();
-      const local = { name: 'old', backend: 'local', config: { path: plugin.keyFile } };
-      await plugin.writeConfig({ keys: [{ ...local, role: 'write' }] });
-      await plugin.start();
-      await plugin.untilOk();
-      const seeds = new SeedStore(plugin.client);
-      await seeds.write();
+      const { plugin, local } = await configureWithLocalKey((file) => [{ ...file, role: 'write' }]);
+      const { seeds } = await ready(plugin);
       const before = (await plugin.client.status()).keyId;
       await plugin.writeConfig({ keys: [keySection({ role: 'write' }), { ...local, role: 'read' }] });
       plugin.hangUp();
