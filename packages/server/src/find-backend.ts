@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FileError, readTrustedFile } from '@sealwax/core';
@@ -21,6 +21,8 @@ export interface BackendPackage {
   /** Of the package, or the module's path where it belongs to none. */
   readonly name: string;
   readonly version: string | undefined;
+  /** What a stack trace says of its code: one of these is in the path of each of its files. */
+  readonly paths: readonly string[];
 }
 
 /** Where to import a backend from. */
@@ -61,7 +63,11 @@ export async function findBackend(name: string, places: BackendPlaces): Promise<
 /** A built-in backend is a part of this server's bundle where it can be, else a package that Node finds from here. */
 async function findBuiltIn(name: string, ofPackage: string, places: BackendPlaces): Promise<FoundBackend | string> {
   const bundled = new URL(`./backend-${name}.js`, import.meta.url);
-  if (existsSync(bundled)) return { name: ofPackage, version, url: bundled.href };
+  if (existsSync(bundled)) {
+    // In the bundle, its chunk or the source that the chunk's map names.
+    const paths = [fileURLToPath(bundled), `/backend-${name}/src/`];
+    return { name: ofPackage, version, paths, url: bundled.href };
+  }
   return (await findPackage(ofPackage, places)) ?? notInstalled(ofPackage, places);
 }
 
@@ -73,7 +79,7 @@ async function findModule(file: string): Promise<FoundBackend | string> {
     return error.message;
   }
   const manifest = nearestManifest(path.dirname(file));
-  return { name: manifest?.name ?? file, version: manifest?.version, url: pathToFileURL(file).href };
+  return { name: manifest?.name ?? file, version: manifest?.version, paths: [file], url: pathToFileURL(file).href };
 }
 
 /** Node's own rules, from `backendsDir`, then from beside the config file, then from this server. */
@@ -86,7 +92,8 @@ async function findPackage(name: string, places: BackendPlaces): Promise<FoundBa
         const entry = entryOf(folder, manifest);
         if (entry === undefined) return `package ${name} in ${folder} has no main module for import; ask its maker`;
         const found = await findModule(entry);
-        return typeof found === 'string' ? found : { name, version: manifest.version, url: found.url };
+        if (typeof found === 'string') return found;
+        return { name, version: manifest.version, paths: [`${realpathSync(folder)}/`], url: found.url };
       }
       if (directory === path.dirname(directory)) break;
     }

@@ -94,6 +94,11 @@ export function describePackage({ name, version }: BackendPackage): string {
   return version === undefined ? name : `${name} ${version}`;
 }
 
+/** `prod (write, local by @sealwax/backend-local 0.1.0)` */
+export function describeKey({ name, role, backendName, backendPackage }: LoadedKey): string {
+  return `${name} (${role}, ${backendName} by ${describePackage(backendPackage)})`;
+}
+
 function described(backendPackage: BackendPackage): string {
   return `package ${describePackage(backendPackage)}`;
 }

@@ -1,6 +1,6 @@
 import { bytesPerObject, checkKey, isBackendError, type Fact, type LocalKeyRecord, type Observer } from '@sealwax/core';
 import { loadConfig, type LoadedConfig } from '../config/load.js';
-import { describePackage } from '../load-backend.js';
+import { describeKey, describePackage } from '../load-backend.js';
 import { refuseUnsafeEnvironment } from '../process-guard.js';
 import { ringConfig } from '../serve.js';
 
@@ -87,7 +87,7 @@ async function tryKeys(
       verdict = { ...identity, ok: mayNotWrap, kekId: undefined, text };
     }
     verdicts.push(verdict);
-    print(`key ${verdict.key} (${verdict.role}, ${verdict.backend} by ${verdict.package}): ${verdict.text}`);
+    print(`key ${describeKey(key)}: ${verdict.text}`);
     for (const fact of facts) print(`key ${verdict.key}: ${fact}`);
   }
   return { verdicts, records };
