@@ -3,6 +3,7 @@ import type { LoadedConfig } from './config/load.js';
 import { Facts } from './facts.js';
 import { openGrpcServer } from './grpc.js';
 import { serveHttp } from './http.js';
+import { describeKey } from './load-backend.js';
 import type { Log } from './log.js';
 import { Metrics } from './metrics.js';
 import { observe } from './observe.js';
@@ -15,6 +16,8 @@ const GRACE_MS = 5_000;
 
 /** A server that runs. */
 export interface Running {
+  /** In force now. */
+  readonly config: LoadedConfig;
   /** Finishes what is in flight, for 5 s at most, and removes the socket. */
   close(): Promise<void>;
   /** Reads the config file again. */
@@ -45,6 +48,7 @@ export async function serve(config: LoadedConfig, configFile: string, log: Log):
   const rescue = await Rescue.open({ directory, cluster, alarm });
   const ring = new KeyRing({ cluster, observer, remembered, rescue, ...ringConfig(config) });
   metrics.watch(ring);
+  metrics.keysLoaded(config.loadedKeys);
   const service = new KmsService(ring);
   const grpc = openGrpcServer(service, { log, metrics, traces });
   const closeRing = () => Promise.race([ring.close(), new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())]);
@@ -52,10 +56,14 @@ export async function serve(config: LoadedConfig, configFile: string, log: Log):
     const socket = await listen(config.socket, (connection) => {
       grpc.inject(connection);
     });
-    log.info({ version, cluster, socket: config.socket.path }, 'listening');
+    const keys = config.loadedKeys.map(describeKey);
+    log.info({ version, cluster, socket: config.socket.path, keys }, 'listening');
     const closeHttp = serveHttp({ address: config.http.address, service, ring, metrics, facts, log });
     const reloading = keepReloading(configFile, { config, ring, metrics, log });
     return {
+      get config() {
+        return reloading.config;
+      },
       reload() {
         reloading.now();
       },

@@ -155,6 +155,9 @@ export const configSchema = z.strictObject({
   state: state.optional(),
   outage: outage.prefault({}),
   refusal: refusal.prefault({}),
+  backendsDir: absolutePath
+    .optional()
+    .describe('Where backends of other makers are installed, as packages; else they are looked for beside this file.'),
   keys: z.array(key).min(1, 'must name at least one key').max(16, 'must name at most 16 keys'),
   retired: z.array(keyName).default([]).describe('Names of keys that are gone for good. Never use them again.'),
 });
