@@ -113,9 +113,10 @@ function collect(stream: ClientHttp2Stream): Promise<RpcAnswer> {
     stream.on('trailers', read);
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.on('error', reject);
-    // The server's side is over; ours may still be open.
+    // The server's side is over; ours may still be open. Where it is not, a reset would be one too many: Node 20 ends a connection with
+    // a thousand of them.
     stream.on('end', () => {
-      stream.close();
+      if (!stream.writableEnded) stream.close();
     });
     stream.on('close', () => {
       const body = Buffer.concat(chunks);
