@@ -36,7 +36,8 @@ export async function loadBackend(
     const issues = (outcome.issues as readonly SchemaIssue[]).flatMap(eachUnknownKey);
     return { located: issues.map((issue) => locate(issue, [...path, 'config'], section)) };
   }
-  return { name: key.name, backendName: key.backend, module, config: outcome.value };
+  const { name, role, required, backend: backendName } = key;
+  return { name, role, required, backendName, module, config: outcome.value };
 }
 
 /** The module of a backend's package, or the reason why there is none. */
