@@ -113,8 +113,7 @@ function collect(stream: ClientHttp2Stream): Promise<RpcAnswer> {
     stream.on('trailers', read);
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.on('error', reject);
-    // The server's side is over; ours may still be open. Where it is not, a reset would be one too many: Node 20 ends a connection with
-    // a thousand of them.
+    // The server's side is over; ours may still be open. No reset for nothing: of too many of them the server makes an end.
     stream.on('end', () => {
       if (!stream.writableEnded) stream.close();
     });

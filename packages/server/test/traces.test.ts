@@ -23,7 +23,9 @@ const exported = z.object({
               traceId: z.string(),
               spanId: z.string(),
               parentSpanId: z.string().optional(),
-              attributes: z.array(z.object({ key: z.string(), value: z.looseObject({ stringValue: z.string().optional() }) })),
+              attributes: z.array(
+                z.object({ key: z.string(), value: z.looseObject({ stringValue: z.string().optional() }) }),
+              ),
             }),
           ),
         }),
@@ -38,7 +40,8 @@ async function startCollector(): Promise<{ readonly url: string; readonly spans:
   const spans: ExportedSpan[] = [];
   const server = createServer((request, response) => {
     void json(request).then((body) => {
-      for (const { scopeSpans } of exported.parse(body).resourceSpans) spans.push(...scopeSpans.flatMap((s) => s.spans));
+      for (const { scopeSpans } of exported.parse(body).resourceSpans)
+        spans.push(...scopeSpans.flatMap((s) => s.spans));
       response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
     });
   });
