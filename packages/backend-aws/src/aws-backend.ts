@@ -41,6 +41,7 @@ export class AwsBackend implements Backend {
   readonly #key: KeyArn;
   readonly #kekIdForm: AwsBackendOptions['kekIdForm'];
   readonly #encryptionContext: AwsBackendOptions['encryptionContext'];
+  readonly #closing = new AbortController();
 
   constructor({ client, login, key, kekIdForm, encryptionContext }: AwsBackendOptions) {
     this.#client = client;
@@ -107,6 +108,7 @@ export class AwsBackend implements Backend {
   }
 
   close(): Promise<void> {
+    this.#closing.abort();
     this.#client.destroy();
     return Promise.resolve();
   }
@@ -119,8 +121,8 @@ export class AwsBackend implements Backend {
   }
 
   async #describe(keyId: string, doing: string, signal: AbortSignal) {
-    const { KeyMetadata: metadata } = await this.#call(doing, signal, () =>
-      this.#client.send(new DescribeKeyCommand({ KeyId: keyId }), { abortSignal: signal }),
+    const { KeyMetadata: metadata } = await this.#call(doing, signal, (abortSignal) =>
+      this.#client.send(new DescribeKeyCommand({ KeyId: keyId }), { abortSignal }),
     );
     const fault = (code: BackendError['code'], reason: string) => new BackendError(code, `${doing}: ${reason}`);
     const state = metadata?.KeyState ?? 'unknown';
@@ -144,7 +146,7 @@ export class AwsBackend implements Backend {
     }: { readonly key: string; readonly materialId: string | undefined; readonly doing: string },
     signal: AbortSignal,
   ) {
-    const answer = await this.#call(doing, signal, () =>
+    const answer = await this.#call(doing, signal, (abortSignal) =>
       this.#client.send(
         new EncryptCommand({
           KeyId: key,
@@ -152,7 +154,7 @@ export class AwsBackend implements Backend {
           EncryptionContext: this.#contextFor(materialId),
           EncryptionAlgorithm: ALGORITHM,
         }),
-        { abortSignal: signal },
+        { abortSignal },
       ),
     );
     if (answer.CiphertextBlob === undefined)
@@ -161,7 +163,7 @@ export class AwsBackend implements Backend {
   }
 
   async #decrypt(ciphertext: Uint8Array, { keyArn, materialId, doing }: DecryptTarget, signal: AbortSignal) {
-    const answer = await this.#call(doing, signal, () =>
+    const answer = await this.#call(doing, signal, (abortSignal) =>
       this.#client.send(
         new DecryptCommand({
           KeyId: keyArn,
@@ -169,7 +171,7 @@ export class AwsBackend implements Backend {
           EncryptionContext: this.#contextFor(materialId),
           EncryptionAlgorithm: ALGORITHM,
         }),
-        { abortSignal: signal },
+        { abortSignal },
       ),
     );
     if (answer.Plaintext === undefined || answer.KeyId !== keyArn)
@@ -196,10 +198,15 @@ export class AwsBackend implements Backend {
     return parsed.arn;
   }
 
-  /** Rejects as soon as `signal` aborts, also while the client waits for credentials. */
-  async #call<Answer>(doing: string, signal: AbortSignal, send: () => Promise<Answer>): Promise<Answer> {
+  /** Rejects as soon as `signal` aborts or the backend is closed, also while the client waits for credentials. */
+  async #call<Answer>(
+    doing: string,
+    signal: AbortSignal,
+    send: (abortSignal: AbortSignal) => Promise<Answer>,
+  ): Promise<Answer> {
+    const either = AbortSignal.any([signal, this.#closing.signal]);
     try {
-      return await orAborted(send, signal);
+      return await orAborted(() => send(either), either);
     } catch (error) {
       const failure = toKmsError(error, doing);
       if (failure.code === 'unauthenticated') this.#login.forget();
