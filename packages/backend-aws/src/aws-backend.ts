@@ -1,5 +1,5 @@
 import { DecryptCommand, DescribeKeyCommand, EncryptCommand, type KMSClient } from '@aws-sdk/client-kms';
-import { BackendError, type Backend, type WrappedKey } from '@sealwax/core';
+import { BackendError, isBackendError, type Backend, type WrappedKey } from '@sealwax/core';
 import { toKmsError } from './errors.js';
 import { formatKekId, parseKekId } from './kek-id.js';
 import { areNeighbours, parseKeyArn, type KeyArn } from './key-arn.js';
@@ -59,6 +59,14 @@ export class AwsBackend implements Backend {
     }
     const { keyArn, materialId } = await this.#describe(this.#key.arn, doing, signal);
     return formatKekId(keyArn, materialId);
+  }
+
+  /** Whether the key has a material id and we may read it. For advice; never fails. */
+  async canNameMaterial(signal: AbortSignal): Promise<boolean> {
+    return this.#describe(this.#key.arn, 'aws: look for the key material', signal).then(
+      () => true,
+      () => false,
+    );
   }
 
   async wrap(plaintext: Uint8Array, signal: AbortSignal): Promise<WrappedKey> {
@@ -121,10 +129,14 @@ export class AwsBackend implements Backend {
   }
 
   async #describe(keyId: string, doing: string, signal: AbortSignal) {
+    const fault = (code: BackendError['code'], reason: string) => new BackendError(code, `${doing}: ${reason}`);
     const { KeyMetadata: metadata } = await this.#call(doing, signal, (abortSignal) =>
       this.#client.send(new DescribeKeyCommand({ KeyId: keyId }), { abortSignal }),
-    );
-    const fault = (code: BackendError['code'], reason: string) => new BackendError(code, `${doing}: ${reason}`);
+    ).catch((error: unknown) => {
+      if (!isBackendError(error) || error.code !== 'permission-denied') throw error;
+      const advice = 'allow kms:DescribeKey, or set kekId: arn, which does not see rotations of the key material';
+      throw new BackendError(error.code, `${error.message}; ${advice}`, { cause: error.cause });
+    });
     const state = metadata?.KeyState ?? 'unknown';
     if (SWITCHED_OFF.has(state)) throw fault('key-disabled', `the key's state is ${state}`);
     if (NOT_READY.has(state)) throw fault('unavailable', `the key's state is ${state}`);

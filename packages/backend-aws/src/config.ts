@@ -6,12 +6,11 @@ const absolutePath = z.string().startsWith('/', 'must be an absolute path');
 const BARE_KEY = /^(alias\/[A-Za-z0-9/_-]{1,250}|[A-Za-z0-9-]{1,64})$/;
 const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]']);
 
-const endpoint = z
-  .url('must be a URL, for instance https://vpce-1234.kms.eu-central-1.vpce.amazonaws.com')
-  .refine((text) => {
-    const { protocol, hostname } = new URL(text);
-    return protocol === 'https:' || (protocol === 'http:' && LOOPBACK.has(hostname));
-  }, 'must be https; http is for loopback addresses only');
+const endpoint = z.string().refine((text) => {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return protocol === 'https:' || (protocol === 'http:' && LOOPBACK.has(hostname));
+}, 'must be an https URL; http is for loopback addresses only');
 
 const region = z.string().regex(/^[a-z]{2,4}(-[a-z0-9]+)+$/, 'must be a region, for instance eu-central-1');
 const account = z.string().regex(/^\d{12}$/, 'must be the 12 digits of an account, in quotes');

@@ -1,5 +1,5 @@
 import { KMSClient } from '@aws-sdk/client-kms';
-import type { BackendModule } from '@sealwax/core';
+import type { BackendModule, Host } from '@sealwax/core';
 import { AwsBackend } from './aws-backend.js';
 import { clientOptions } from './client-options.js';
 import { awsConfig, configuredKey, type AwsConfig } from './config.js';
@@ -31,12 +31,17 @@ export const backend: BackendModule<AwsConfig> = {
       // Ours decides what is renewed when; the SDK would keep what has no end for ever.
       credentials: Object.assign(() => login.identity(), { memoized: true }),
     });
-    return new AwsBackend({
-      client,
-      login,
-      key,
-      kekIdForm: config.kekId,
-      encryptionContext: config.encryptionContext,
-    });
+    const { kekId: kekIdForm, encryptionContext } = config;
+    const opened = new AwsBackend({ client, login, key, kekIdForm, encryptionContext });
+    // Beside whatever comes next: an advice is worth no wait.
+    if (kekIdForm === 'arn') void advise(opened, host);
+    return opened;
   },
 };
+
+async function advise(opened: AwsBackend, host: Host): Promise<void> {
+  if (!(await opened.canNameMaterial(host.signal))) return;
+  const text =
+    'kekId: arn does not see rotations of the key material; this key has a material id and it may be read, so kekId: arn-and-material fits better';
+  host.report({ kind: 'advice', text });
+}
