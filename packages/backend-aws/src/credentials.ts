@@ -1,4 +1,4 @@
-import type { Host } from '@sealwax/core';
+import { BackendError, type Host } from '@sealwax/core';
 import type { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import { silent, type ClientOptions } from './client-options.js';
 import type { Auth, SourceAuth } from './config.js';
@@ -38,6 +38,7 @@ function directSource(auth: SourceAuth, { sts, host }: CredentialSourceOptions):
     const bytes = await host.secretFile(path).read();
     const content = Buffer.from(bytes).toString('utf8').trim();
     bytes.fill(0);
+    if (content === '') throw new BackendError('unauthenticated', `aws: read secret file: ${path}: the file is empty`);
     return content;
   };
   switch (auth.method) {

@@ -34,7 +34,7 @@ test('nothing of the environment is used that the config does not ask for', asyn
   const { aws } = await openAws(double.url);
   await aws.unwrap(record, signal);
   expect(double.asked.map(signedBy)).toEqual(['AKIAEXAMPLE']);
-  expect(double.asked[0]?.headers['authorization']).toContain('/eu-central-1/kms/');
+  expect(double.asked[0]?.headers.authorization).toContain('/eu-central-1/kms/');
 });
 
 test('the chain takes the environment, because the config asks', async () => {
@@ -61,7 +61,7 @@ test('shape only: assume-role sends in whose name, under the signature', async (
   expect(error.message).toMatch(/^aws: log in with assume-role: /);
   const [asked] = sts.asked;
   expect(asked?.headers).toMatchObject({ 'x-amz-source-arn': sourceArn, 'x-amz-source-account': '111122223333' });
-  expect(asked?.headers['authorization']).toMatch(/SignedHeaders=\S*x-amz-source-account;x-amz-source-arn/);
+  expect(asked?.headers.authorization).toMatch(/SignedHeaders=\S*x-amz-source-account;x-amz-source-arn/);
   const form = Object.fromEntries(new URLSearchParams(asked?.body));
   expect(form).toMatchObject({
     Action: 'AssumeRole',
