@@ -1,9 +1,10 @@
+import type {
+  KMSClient} from '@aws-sdk/client-kms';
 import {
   CreateAliasCommand,
   CreateKeyCommand,
   DisableKeyCommand,
   EnableKeyCommand,
-  KMSClient,
   LimitExceededException,
   RotateKeyOnDemandCommand,
   ScheduleKeyDeletionCommand,

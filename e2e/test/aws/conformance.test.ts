@@ -1,5 +1,5 @@
-import { conformanceCases, type Harness } from '@sealwax/core/conformance';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { conformanceCases } from '@sealwax/core/conformance';
+import { afterAll, test } from 'vitest';
 import { startAwsCounterpart, type AwsCounterpart } from '../../src/aws/aws-harness.js';
 import { testDirectory } from '../../src/test-directory.js';
 
