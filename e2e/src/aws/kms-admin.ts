@@ -1,5 +1,4 @@
-import type {
-  KMSClient} from '@aws-sdk/client-kms';
+import type { KMSClient } from '@aws-sdk/client-kms';
 import {
   CreateAliasCommand,
   CreateKeyCommand,
@@ -60,7 +59,9 @@ export class KmsAdmin {
   /** Makes another key and points the alias at it. */
   async moveAlias(): Promise<void> {
     const key = await createKey(this.client, this.#options);
-    await this.client.send(new UpdateAliasCommand({ AliasName: this.#aliasName, TargetKeyId: key }));
+    // By its id: LocalStack loses an alias that is moved to an ARN.
+    const TargetKeyId = key.replace(/^.*:key\//, '');
+    await this.client.send(new UpdateAliasCommand({ AliasName: this.#aliasName, TargetKeyId }));
     this.#keys.push(key);
   }
 
