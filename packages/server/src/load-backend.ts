@@ -7,6 +7,7 @@ import { findBackend, type BackendPackage, type BackendPlaces } from './find-bac
 /** The backends that are chosen by a short name, and their packages. The only place in the server that names a provider. */
 export const BUILT_IN: Readonly<Record<string, string>> = {
   local: '@sealwax/backend-local',
+  aws: '@sealwax/backend-aws',
 };
 
 /** For an import or a schema that never settles. */
