@@ -52,6 +52,10 @@ export class AzureBackend implements Backend {
 
   async unwrap({ kekId, ciphertext }: WrappedKey, signal: AbortSignal): Promise<Uint8Array> {
     const version = versionIn(kekId, this.#config);
+    if (version === undefined) {
+      const expected = kekIdOf(this.#config, '<version>');
+      throw new BackendError('invalid-ciphertext', `azure: unwrap: the KEK id is none of ${expected}`);
+    }
     const attempt = { doing: `unwrap with ${kekIdOf(this.#config, version)}`, unwrapping: true, signal };
     const { result } = await this.#ask(attempt, (abortSignal) =>
       this.#clientOf(version).unwrapKey(this.#config.algorithm, ciphertext, { abortSignal }),
@@ -74,8 +78,9 @@ export class AzureBackend implements Backend {
     if (properties.enabled === false) {
       throw new BackendError('key-disabled', `azure: ${doing}: the current version is disabled`);
     }
-    if (properties.id === undefined) throw new BackendError('internal', `azure: ${doing}: the answer names no version`);
-    return versionIn(properties.id, this.#config);
+    const version = versionIn(properties.id ?? '', this.#config);
+    if (version === undefined) throw new BackendError('internal', `azure: ${doing}: the answer names another key`);
+    return version;
   }
 
   /**

@@ -1,4 +1,3 @@
-import { BackendError } from '@sealwax/core';
 import type { AzureConfig } from './config.js';
 
 // Key Vault makes versions of 32 hexadecimal digits: learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates, "Object identifiers".
@@ -10,17 +9,14 @@ export function kekIdOf({ vault, key }: AzureConfig, version: string): string {
 }
 
 /**
- * The version that `kekId` names, if it names one of the configured key: a stored id must not steer a request to another vault or key.
+ * The version that `kekId` names, `undefined` when it names none of the configured key: a stored id must not steer a request to another
+ * vault or key.
  *
  * Hosts and key names do not depend on case (same page, "Vault-name and Object-name"), so an id that the config spells otherwise is the same.
- *
- * @throws {BackendError} `invalid-ciphertext` for an id of anything else
  */
-export function versionIn(kekId: string, config: AzureConfig): string {
+export function versionIn(kekId: string, config: AzureConfig): string | undefined {
   const prefix = kekIdOf(config, '');
   const version = kekId.slice(prefix.length);
-  if (kekId.slice(0, prefix.length).toLowerCase() !== prefix.toLowerCase() || !VERSION.test(version)) {
-    throw new BackendError('invalid-ciphertext', `azure: unwrap: the KEK id is none of ${prefix}<version>`);
-  }
+  if (kekId.slice(0, prefix.length).toLowerCase() !== prefix.toLowerCase() || !VERSION.test(version)) return undefined;
   return version;
 }
