@@ -4,6 +4,7 @@ import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
 
 const BUSY_RETRY_MS = 5_000;
+const BASE = 'http://localhost';
 const TEXT = 'text/plain; charset=utf-8';
 
 interface HttpOptions {
@@ -22,7 +23,13 @@ interface HttpOptions {
  */
 export function serveHttp({ address, service, ring, metrics, log }: HttpOptions): () => void {
   const server = createServer((request, response) => {
-    const url = new URL(request.url ?? '/', 'http://localhost');
+    const target = request.url ?? '/';
+    // What a client sends need not be a URL ("//" is none), and a throw in here would end the process.
+    if (!URL.canParse(target, BASE)) {
+      answer(response, 400, 'not a URL\n');
+      return;
+    }
+    const url = new URL(target, BASE);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       answer(response, 405, 'only GET\n');
     } else if (url.pathname === '/livez') {

@@ -20,10 +20,16 @@ export async function runServer(configFile: string): Promise<void> {
     if (stopping) process.exit(1);
     stopping = true;
     log.info({ signal }, 'stopping; a second signal stops at once');
-    void running.close().then(() => {
-      log.info('stopped');
-      process.exit(0);
-    });
+    running.close().then(
+      () => {
+        log.info('stopped');
+        process.exit(0);
+      },
+      (error: unknown) => {
+        log.error({ error }, 'stopped in disorder');
+        process.exit(1);
+      },
+    );
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
