@@ -96,6 +96,7 @@ export class AzureService {
     };
     return {
       module: backend,
+      moduleUrl: import.meta.resolve('@sealwax/backend-azure'),
       config: this.config,
       secrets: [this.clientSecret],
       faults: {

@@ -21,6 +21,7 @@ export class AzureBackend implements Backend {
   readonly #login: Login;
   readonly #keys: KeyClient;
   readonly #clients = new Map<string, CryptographyClient>();
+  readonly #closing = new AbortController();
 
   private constructor(config: AzureConfig, http: HttpClients, { host }: { readonly host: Host }) {
     this.#config = config;
@@ -32,8 +33,13 @@ export class AzureBackend implements Backend {
   /** Reaches for the key once, so that a wrong name, a missing right or a failing login is said now. */
   static async open(config: AzureConfig, host: Host): Promise<AzureBackend> {
     const backend = new AzureBackend(config, await httpClients(config, host), { host });
-    await backend.currentKekId(host.signal);
-    return backend;
+    try {
+      await backend.currentKekId(host.signal);
+      return backend;
+    } catch (error) {
+      await backend.close();
+      throw error;
+    }
   }
 
   async currentKekId(signal: AbortSignal): Promise<string> {
@@ -63,10 +69,12 @@ export class AzureBackend implements Backend {
     return result;
   }
 
-  async close(): Promise<void> {
-    // The host ends its agents, and nothing else is open.
+  close(): Promise<void> {
+    // Connections belong to the host’s agents, which end with its signal.
+    this.#closing.abort();
     this.#login.forget();
     this.#clients.clear();
+    return Promise.resolve();
   }
 
   async #currentVersion(signal: AbortSignal): Promise<string> {
@@ -116,9 +124,12 @@ export class AzureBackend implements Backend {
     }: { readonly doing: string; readonly unwrapping: boolean; readonly signal: AbortSignal },
     request: (abortSignal: AbortSignal) => Promise<T>,
   ): Promise<T> {
+    const given = AbortSignal.any([signal, this.#closing.signal]);
     try {
-      return await orAborted(request(signal), signal);
+      given.throwIfAborted();
+      return await orAborted(request(given), given);
     } catch (error) {
+      if (this.#closing.signal.aborted) throw new BackendError('internal', `azure: ${doing}: the backend is closed`);
       const failure = vaultError(error, { doing, unwrapping });
       if (failure.code === 'unauthenticated') this.#login.forget();
       throw failure;

@@ -38,7 +38,9 @@ export const gcpConfig = z.strictObject({
       /^projects\/[^/\s]+\/locations\/[^/\s]+\/keyRings\/[^/\s]+\/cryptoKeys\/[^/\s]+$/,
       'must be projects/…/locations/…/keyRings/…/cryptoKeys/…, without a version',
     )
-    .describe('The resource name of a symmetric key (purpose ENCRYPT_DECRYPT), with the project’s id and not its number.'),
+    .describe(
+      'The resource name of a symmetric key (purpose ENCRYPT_DECRYPT), with the project’s id and not its number.',
+    ),
   endpoint: z
     .string()
     .regex(/^[^\s/:@]+(:[0-9]{1,5})?$/, 'must be a host or host:port')
@@ -56,9 +58,7 @@ export const gcpConfig = z.strictObject({
   caFile: absolutePath
     .optional()
     .describe('CA certificates (PEM) that are trusted instead of the system’s, for the service and for logins.'),
-  auth: z
-    .discriminatedUnion('method', [credentialFile, metadataServer, applicationDefault])
-    .describe('How to log in.'),
+  auth: z.discriminatedUnion('method', [credentialFile, metadataServer, applicationDefault]).describe('How to log in.'),
 });
 
 export type GcpConfig = z.infer<typeof gcpConfig>;

@@ -66,6 +66,9 @@ function verdictOn(error: unknown, unwrapping: boolean): Verdict {
   const known = typeof reason === 'string' ? BY_REASON[reason] : undefined;
   if (known !== undefined) return known;
   const status = property(error, 'code');
+  if (status === 3 && isChecksumFailure(error)) {
+    return { code: 'unavailable', reason: 'the request was damaged on its way' };
+  }
   if (status === 9) return stateVerdict(stateIn(error));
   if (typeof status === 'number') return byStatus(status, unwrapping);
   return { code: 'internal', reason: 'unexpected failure of the client' };
@@ -86,6 +89,12 @@ export function stateVerdict(state: string): Verdict {
 function stateIn(error: unknown): string {
   const message = property(error, 'message');
   return (typeof message === 'string' ? /current state is: ([A-Z_]+)/.exec(message)?.[1] : undefined) ?? '';
+}
+
+/** The service compares checksums before all else; cloud.google.com/kms/docs/data-integrity-guidelines says to try again. */
+function isChecksumFailure(error: unknown): boolean {
+  const message = property(error, 'message');
+  return typeof message === 'string' && /checksum|crc32c/i.test(message);
 }
 
 /** `google.rpc.RetryInfo`, where the service sends it. */
