@@ -39,7 +39,11 @@ export class AzureService {
     this.#keyType = options.keyType;
   }
 
-  static async start({ directory, domain = 'vault.azure.net', keyType = 'RSA' }: AzureServiceOptions): Promise<AzureService> {
+  static async start({
+    directory,
+    domain = 'vault.azure.net',
+    keyType = 'RSA',
+  }: AzureServiceOptions): Promise<AzureService> {
     const authority = new TestAuthority('Azure of the tests');
     const double = new AzureDouble({ domain });
     await double.start(authority);

@@ -1,4 +1,4 @@
-import { createPublicKey, createVerify, constants, X509Certificate, type KeyObject } from 'node:crypto';
+import { createVerify, constants, X509Certificate, type KeyObject } from 'node:crypto';
 import type { HttpAnswer, HttpRequest } from '../loopback-server.js';
 import { issueToken, readToken } from './token.js';
 
@@ -109,7 +109,7 @@ export class Entra {
         return undefined;
     }
     for (const { issuerKey, subject } of application.federated.values()) {
-      if (isSignedBy(assertion, createPublicKey(issuerKey)) && isFresh(assertion, subject)) return undefined;
+      if (isSignedBy(assertion, issuerKey) && isFresh(assertion, subject)) return undefined;
     }
     return refusal(401, 'invalid_client', 'AADSTS700027: Client assertion failed signature validation.');
   }

@@ -1,4 +1,4 @@
-import { createPublicKey, createVerify, randomBytes, type KeyObject } from 'node:crypto';
+import { createVerify, randomBytes, type KeyObject } from 'node:crypto';
 import type { HttpAnswer, HttpRequest } from '../loopback-server.js';
 
 interface IssuedToken {
@@ -120,8 +120,7 @@ export class Accounts {
     const account = typeof iss === 'string' ? this.serviceAccounts.get(iss) : undefined;
     const key = typeof kid === 'string' ? account?.keys.get(kid) : undefined;
     if (account === undefined || key === undefined || alg !== 'RS256') return undefined;
-    if (!createVerify('sha256').update(`${head}.${claims}`).verify(createPublicKey(key), signature, 'base64url'))
-      return undefined;
+    if (!createVerify('sha256').update(`${head}.${claims}`).verify(key, signature, 'base64url')) return undefined;
     const now = Date.now() / 1_000;
     const scopes = typeof scope === 'string' ? scope.split(' ') : [];
     const forUs =

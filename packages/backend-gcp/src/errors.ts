@@ -62,6 +62,8 @@ export function kmsError(error: unknown, { doing, unwrapping }: Failure): Backen
 }
 
 function verdictOn(error: unknown, unwrapping: boolean): Verdict {
+  // First: a DOMException has a number under `code`, too.
+  if (property(error, 'name') === 'AbortError') return { code: 'unavailable', reason: 'no answer in time' };
   const reason = property(error, 'reason');
   const known = typeof reason === 'string' ? BY_REASON[reason] : undefined;
   if (known !== undefined) return known;

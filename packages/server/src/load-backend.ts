@@ -5,6 +5,8 @@ import type { KeyConfig } from './config/schema.js';
 /** The backends that are chosen by a short name, and their packages. The only place in the server that names a provider. */
 export const BUILT_IN: Readonly<Record<string, string>> = {
   local: '@sealwax/backend-local',
+  azure: '@sealwax/backend-azure',
+  gcp: '@sealwax/backend-gcp',
 };
 
 /** A key with its backend's module and its config as that module's schema returned it. */

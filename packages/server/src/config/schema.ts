@@ -117,7 +117,9 @@ const key = z.strictObject({
   required: z
     .boolean()
     .default(false)
-    .describe('On a recover key: a rotation waits until this key can wrap too. The first Encrypt after a start never waits for it.'),
+    .describe(
+      'On a recover key: a rotation waits until this key can wrap too. The first Encrypt after a start never waits for it.',
+    ),
   config: z.unknown().describe('The backend’s own section.'),
 });
 
@@ -146,10 +148,7 @@ export const configSchema = z.strictObject({
   outage: outage.prefault({}),
   refusal: refusal.prefault({}),
   keys: z.array(key).min(1, 'must name at least one key').max(16, 'must name at most 16 keys'),
-  retired: z
-    .array(keyName)
-    .default([])
-    .describe('Names of keys that are gone for good. Never use them again.'),
+  retired: z.array(keyName).default([]).describe('Names of keys that are gone for good. Never use them again.'),
 });
 
 export type Config = z.infer<typeof configSchema>;
@@ -166,7 +165,10 @@ interface KeysIssue {
 const MAX_SEALING_KEYS = 8; // records in an envelope
 
 /** Settles each key's role: the first one writes unless another says that it does. */
-export function settleRoles({ keys, retired }: Config): { readonly keys: readonly KeyConfig[]; readonly issues: readonly KeysIssue[] } {
+export function settleRoles({ keys, retired }: Config): {
+  readonly keys: readonly KeyConfig[];
+  readonly issues: readonly KeysIssue[];
+} {
   const someWrites = keys.some(({ role }) => role === 'write');
   const settled = keys.map((entry, index) => ({
     ...entry,
@@ -191,7 +193,8 @@ export function settleRoles({ keys, retired }: Config): { readonly keys: readonl
       issues.push({ path: place('required'), message: 'only for a key with "role: recover"' });
     }
   }
-  if (!settled.some(({ role }) => role === 'write')) issues.push({ path: ['keys'], message: 'one key must have "role: write"' });
+  if (!settled.some(({ role }) => role === 'write'))
+    issues.push({ path: ['keys'], message: 'one key must have "role: write"' });
   if (settled.filter(({ role }) => role !== 'read').length > MAX_SEALING_KEYS) {
     issues.push({ path: ['keys'], message: `at most ${MAX_SEALING_KEYS} keys may write or recover` });
   }
