@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { stringify } from 'yaml';
+import { keyReportSchema, type KeyReport } from '@sealwax/server/key-report';
 import { freePort } from './free-port.js';
 import { PluginClient } from './plugin-client.js';
 import { Process } from './process.js';
@@ -21,7 +22,12 @@ export interface SealwaxOptions {
   readonly socketGroup?: number;
   /** 1 when absent, so that a rotation is noticed soon. */
   readonly probeIntervalSeconds?: number;
+  /** Sections of the config file that stand in the place of the usual ones. */
+  readonly sections?: ConfigSections;
 }
+
+/** Top-level sections of the config file. */
+export type ConfigSections = Readonly<Record<string, unknown>>;
 
 /** One plugin with its config file, key file and socket; the process comes and goes. */
 export class Sealwax {
@@ -30,6 +36,7 @@ export class Sealwax {
   readonly client: PluginClient;
   readonly #directory: string;
   readonly #httpAddress: string;
+  #config: ConfigSections = {};
   #process: Process | undefined;
 
   private constructor(directory: string, socketPath: string, httpAddress: string) {
@@ -46,7 +53,7 @@ export class Sealwax {
     const socketPath = path.join(directory, 'run', 'kms.sock');
     const sealwax = new Sealwax(directory, socketPath, `127.0.0.1:${await freePort()}`);
     const { socketMode: mode = '0600', socketGroup: group, probeIntervalSeconds: intervalSeconds = 1 } = options;
-    const config = {
+    await sealwax.writeConfig({
       version: 1,
       cluster: 'e2e',
       socket: { path: socketPath, mode, ...(group === undefined ? {} : { group }) },
@@ -55,9 +62,37 @@ export class Sealwax {
       probe: { intervalSeconds },
       publish: { quietSeconds: 1, latestSeconds: 5 },
       keys: [{ name: 'prod', backend: 'local', config: { path: sealwax.keyFile } }],
-    };
-    await writeFile(sealwax.#configPath, stringify(config), { mode: 0o600 });
+      ...options.sections,
+    });
     return sealwax;
+  }
+
+  /** A directory for `state.path`, in the same place for each start. */
+  get stateDirectory(): string {
+    return path.join(this.#directory, 'state');
+  }
+
+  /** Where the log goes. */
+  get logPath(): string {
+    return path.join(this.#directory, 'sealwax.log');
+  }
+
+  /** Replaces sections of the config file, in one step as an editor does; a running plugin notices. */
+  async writeConfig(sections: ConfigSections): Promise<void> {
+    this.#config = { ...this.#config, ...sections };
+    await this.writeConfigText(stringify(this.#config));
+  }
+
+  /** Replaces the config file by any text. */
+  async writeConfigText(text: string): Promise<void> {
+    const temporary = `${this.configPath}.new`;
+    await writeFile(temporary, text, { mode: 0o600 });
+    await rename(temporary, this.configPath);
+  }
+
+  /** Makes the plugin read its config file now. */
+  hangUp(): void {
+    if (this.pid !== undefined) process.kill(this.pid, 'SIGHUP');
   }
 
   /** `sealwax local init`: makes the key file. */
@@ -75,8 +110,8 @@ export class Sealwax {
     this.#process = await Process.start({
       name: 'sealwax',
       command,
-      args: ['serve', '--config', this.#configPath],
-      logPath: path.join(this.#directory, 'sealwax.log'),
+      args: ['serve', '--config', this.configPath],
+      logPath: this.logPath,
     });
     await this.#process.untilReady(async () => (await this.client.status()).version === 'v2', startTimeoutMs);
   }
@@ -114,6 +149,11 @@ export class Sealwax {
     return this.#process?.pid;
   }
 
+  /** What `/keys` says. */
+  async keys(): Promise<KeyReport> {
+    return keyReportSchema.parse(await (await fetch(`http://${this.#httpAddress}/keys`)).json());
+  }
+
   async readyz(): Promise<number> {
     return (await fetch(`http://${this.#httpAddress}/readyz`)).status;
   }
@@ -124,7 +164,7 @@ export class Sealwax {
     return new Metrics(await answer.text());
   }
 
-  get #configPath(): string {
+  get configPath(): string {
     return path.join(this.#directory, 'sealwax.yaml');
   }
 

@@ -14,5 +14,5 @@ export type { Observer, Publication, RemoteCall, RemoteOperation } from './obser
 export type { Policy } from './policy.js';
 export { Remembered } from './remembered.js';
 export { Rescue } from './rescue.js';
-export type { SecretFile } from './secret-file.js';
+export { onFileChange, type SecretFile } from './secret-file.js';
 export { FileError, isMissingFile, readTrustedFile, systemErrorText } from './trusted-file.js';

@@ -23,7 +23,7 @@ export async function loadBackend(
   path: readonly PropertyKey[],
 ): Promise<LoadedKey | { readonly located: readonly LocatedError[] }> {
   const fault = (message: string) => ({ located: [locate({ message }, [...path, 'backend'], undefined)] });
-  const packageName = BUILT_IN[key.backend];
+  const packageName = Object.hasOwn(BUILT_IN, key.backend) ? BUILT_IN[key.backend] : undefined;
   if (packageName === undefined) {
     const names = Object.keys(BUILT_IN);
     const near = nearest(key.backend, names);
@@ -38,7 +38,8 @@ export async function loadBackend(
     const issues = (outcome.issues as readonly SchemaIssue[]).flatMap(eachUnknownKey);
     return { located: issues.map((issue) => locate(issue, [...path, 'config'], section)) };
   }
-  return { name: key.name, backendName: key.backend, module, config: outcome.value };
+  const { name, role, required, backend: backendName } = key;
+  return { name, role, required, backendName, module, config: outcome.value };
 }
 
 /** The module of a backend's package, or the reason why there is none. */

@@ -13,7 +13,7 @@ export async function runServer(configFile: string): Promise<void> {
   process.on('unhandledRejection', (error) => {
     log.error({ error }, 'unhandled rejection, likely of a backend');
   });
-  const running = await serve(config, log);
+  const running = await serve(config, configFile, log);
 
   let stopping = false;
   const stop = (signal: NodeJS.Signals) => {
@@ -31,6 +31,9 @@ export async function runServer(configFile: string): Promise<void> {
       },
     );
   };
+  process.on('SIGHUP', () => {
+    running.reload();
+  });
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
 }

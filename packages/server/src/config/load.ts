@@ -4,13 +4,14 @@ import { z } from 'zod';
 import { loadBackend, type LoadedKey } from '../load-backend.js';
 import { eachUnknownKey, locate, type LocatedError } from './issue.js';
 import { parseYaml } from './parse-yaml.js';
-import { configSchema, type Config } from './schema.js';
+import { configSchema, settleRoles, type Config } from './schema.js';
 
 // Whoever can write to the config decides which KMS wraps; it may be read by all, as no secret stands in it.
 const FORBIDDEN_MODE = 0o022;
 
 /** A config file that is right in every part, its backends loaded and their sections checked. */
-export interface LoadedConfig extends Config {
+export interface LoadedConfig extends Omit<Config, 'keys'> {
+  /** In the order of the file. */
   readonly loadedKeys: readonly LoadedKey[];
 }
 
@@ -41,8 +42,10 @@ export async function loadConfig(file: string): Promise<LoadedConfig> {
     const schema = z.toJSONSchema(configSchema, { io: 'input' });
     throw refuse(parsed.error.issues.flatMap(eachUnknownKey).map((issue) => locate(issue, [], schema)));
   }
+  const { keys, issues } = settleRoles(parsed.data);
+  if (issues.length > 0) throw refuse(issues.map((issue) => locate(issue, [], undefined)));
   const loadedKeys: LoadedKey[] = [];
-  for (const [index, key] of parsed.data.keys.entries()) {
+  for (const [index, key] of keys.entries()) {
     const loaded = await loadBackend(key, ['keys', index]);
     if ('located' in loaded) throw refuse(loaded.located);
     loadedKeys.push(loaded);
