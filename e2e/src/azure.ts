@@ -7,6 +7,7 @@ import { AzureDouble, type VaultDomain } from './azure-double/azure-double.js';
 import type { KeyType } from './azure-double/key-store.js';
 import type { KeyAction } from './azure-double/vault-api.js';
 import { FaultProxy } from './fault-proxy.js';
+import type { StartKey } from './key-under-test.js';
 import { TestAuthority } from './test-certificates.js';
 
 const ALL_ACTIONS: readonly KeyAction[] = ['keys/read', 'keys/wrap/action', 'keys/unwrap/action'];
@@ -110,7 +111,7 @@ export class AzureService {
         stall: async () => proxy.set({ kind: 'black-hole' }),
         outage: async () => proxy.set({ kind: 'refuse' }),
         throttle: async () => {
-          vault.quota = { requests: 0, windowMs: 10_000 };
+          vault.quota = { requests: 0, windowMs: 2_000 };
         },
         expireCredential: async () => {
           entra.applications.get(clientId)?.secrets.clear();
@@ -150,3 +151,9 @@ export class AzureService {
     await rm(this.clientSecretFile, { force: true });
   }
 }
+
+/** For the fault suites. */
+export const startAzureKey: StartKey = async (directory) => {
+  const service = await AzureService.start({ directory });
+  return { backend: 'azure', harness: service.harness, stop: async () => service.stop() };
+};

@@ -7,6 +7,7 @@ import { FaultProxy } from './fault-proxy.js';
 import { GcpDouble } from './gcp-double/gcp-double.js';
 import type { KmsPermission } from './gcp-double/kms-api.js';
 import type { ProtectionLevel } from './gcp-double/kms-store.js';
+import type { StartKey } from './key-under-test.js';
 import { TestAuthority } from './test-certificates.js';
 
 const ALL_PERMISSIONS: readonly KmsPermission[] = [
@@ -148,3 +149,9 @@ export class GcpService {
     await rm(this.credentialFile, { force: true });
   }
 }
+
+/** For the fault suites. */
+export const startGcpKey: StartKey = async (directory) => {
+  const service = await GcpService.start({ directory });
+  return { backend: 'gcp', harness: service.harness, stop: async () => service.stop() };
+};
