@@ -1,5 +1,10 @@
 import { Agent, type Agent as HttpAgent } from 'node:http';
-import { createDefaultHttpClient, type HttpClient, type PipelineRequest } from '@azure/core-rest-pipeline';
+import {
+  createDefaultHttpClient,
+  type HttpClient,
+  type PipelineRequest,
+  type PipelineResponse,
+} from '@azure/core-rest-pipeline';
 import type { Host } from '@sealwax/core';
 import type { AzureConfig } from './config.js';
 
@@ -26,7 +31,9 @@ export async function httpClients({ caFile, endpoint, vault }: AzureConfig, host
     return request;
   };
   const direct: HttpClient = { sendRequest: (request) => inner.sendRequest(through(request, agent)) };
-  if (endpoint === undefined) return { vault: direct, login: direct };
+  if (endpoint === undefined) {
+    return { vault: { sendRequest: async (request) => withReason(await direct.sendRequest(request)) }, login: direct };
+  }
 
   const { hostname } = new URL(vault);
   // TLS still asks for the vault's name and checks the certificate for it.
@@ -40,7 +47,7 @@ export async function httpClients({ caFile, endpoint, vault }: AzureConfig, host
       if (!/:\d+$/.test(endpoint)) moved.port = '';
       request.url = moved.href;
       try {
-        return await inner.sendRequest(through(request, toEndpoint));
+        return withReason(await inner.sendRequest(through(request, toEndpoint)));
       } finally {
         // The SDK compares the challenge of the vault with the name that was asked for.
         request.url = url;
@@ -48,4 +55,23 @@ export async function httpClients({ caFile, endpoint, vault }: AzureConfig, host
     },
   };
   return { vault: elsewhere, login: direct };
+}
+
+/**
+ * An answer that says no, in the form in which Key Vault says it: at any other (a page of a gateway, an empty body) the SDK fails with a
+ * TypeError that hides the status.
+ */
+function withReason(response: PipelineResponse): PipelineResponse {
+  if (response.status < 400 || hasReason(response.bodyAsText)) return response;
+  response.headers.set('content-type', 'application/json');
+  return { ...response, bodyAsText: JSON.stringify({ error: { code: `Http${response.status}` } }) };
+}
+
+function hasReason(body: string | null | undefined): boolean {
+  try {
+    const answer: unknown = JSON.parse(body ?? '');
+    return typeof answer === 'object' && answer !== null && 'error' in answer && typeof answer.error === 'object';
+  } catch {
+    return false;
+  }
 }
