@@ -23,8 +23,8 @@ export class Metadata {
 
   readonly handle = ({ url, headers }: HttpRequest): HttpAnswer => {
     if (this.outage !== undefined) return this.outage;
-    // The client puts a slash of its own behind the address that the environment names.
-    if (url.pathname.replace('//', '/') !== '/metadata/identity/oauth2/token')
+    // Where the environment names the address, the client puts a slash behind the path.
+    if (!/^\/metadata\/identity\/oauth2\/token\/?$/.test(url.pathname))
       return { status: 404, json: { error: 'not_found' } };
     this.logins += 1;
     if (headers['metadata'] !== 'true') {

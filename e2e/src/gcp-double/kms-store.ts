@@ -31,6 +31,7 @@ const NUMBER_LENGTH = 4;
  */
 export class KmsStore {
   readonly #keys = new Map<string, StoredKey>();
+  readonly #aliases = new Map<string, string>();
 
   createKey(name: string, protectionLevel: ProtectionLevel = 'SOFTWARE'): void {
     if (this.#keys.has(name)) throw new KmsStatus('ALREADY_EXISTS', `CryptoKey ${name} already exists.`);
@@ -80,7 +81,8 @@ export class KmsStore {
   }
 
   key(name: string): StoredKey {
-    const key = this.#keys.get(name);
+    const [prefix, meaning] = [...this.#aliases].find(([alias]) => name.startsWith(alias)) ?? ['', ''];
+    const key = this.#keys.get(`${meaning}${name.slice(prefix.length)}`);
     if (key === undefined) throw new KmsStatus('NOT_FOUND', `CryptoKey ${name} not found.`);
     return key;
   }
@@ -91,20 +93,10 @@ export class KmsStore {
     return version;
   }
 
-  /** Puts key `name` out of sight, as if its project were gone; `unhide` brings it back. */
-  hide(name: string): void {
-    const key = this.key(name);
-    this.#keys.delete(name);
-    this.#hidden.set(name, key);
+  /** Another spelling of a resource name: cloud.google.com/resource-manager/docs/creating-managing-projects, a project has a number too. */
+  alias(prefix: string, meaning: string): void {
+    this.#aliases.set(prefix, meaning);
   }
-
-  unhide(name: string): void {
-    const key = this.#hidden.get(name);
-    if (key !== undefined) this.#keys.set(name, key);
-    this.#hidden.delete(name);
-  }
-
-  readonly #hidden = new Map<string, StoredKey>();
 
   /** cloud.google.com/kms/docs/reference/rpc/google.cloud.kms.v1#encryptrequest: by key (its primary version) or by version. */
   encrypt(
