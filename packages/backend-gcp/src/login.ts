@@ -122,7 +122,11 @@ export class Login {
     const reader = new GoogleAuth({ scopes });
     // Signs its token itself, for these scopes, and so needs nobody to log in.
     reader.useJWTAccessWithScope = true;
-    return reader.fromJSON(credential, options);
+    const client = reader.fromJSON(credential, options);
+    // Workload identity federation: the library exchanges tokens over a transport of its own, which knows neither our CA nor our proxy.
+    const exchange: unknown = Reflect.get(client, 'stsCredential');
+    if (typeof exchange === 'object' && exchange !== null) Reflect.set(exchange, 'transporter', client.transporter);
+    return client;
   }
 
   #impersonating(sourceClient: AuthClient): AuthClient {
