@@ -3,8 +3,8 @@ import { mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { stringify } from 'yaml';
-import { keyReportSchema, type KeyReport } from '@sealwax/server/key-report';
 import { freePort } from './free-port.js';
+import { keyReportSchema, type KeyReport } from './key-report.js';
 import { PluginClient } from './plugin-client.js';
 import { Process } from './process.js';
 import { Metrics } from './prometheus-text.js';
@@ -14,7 +14,8 @@ const execFileAsync = promisify(execFile);
 const startTimeoutMs = 30_000;
 
 /** The command under test: the one of this clone, or one installed elsewhere. */
-const command = process.env['SEALWAX_BIN'] ?? path.resolve(import.meta.dirname, '../../packages/server/bin/sealwax');
+export const sealwaxCommand =
+  process.env['SEALWAX_BIN'] ?? path.resolve(import.meta.dirname, '../../packages/server/bin/sealwax');
 
 /** What a test may change in the config file. */
 export interface SealwaxOptions {
@@ -109,7 +110,7 @@ export class Sealwax {
   async start(): Promise<void> {
     this.#process = await Process.start({
       name: 'sealwax',
-      command,
+      command: sealwaxCommand,
       args: ['serve', '--config', this.configPath],
       logPath: this.logPath,
     });
@@ -169,6 +170,6 @@ export class Sealwax {
   }
 
   async #run(...args: string[]): Promise<void> {
-    await execFileAsync(command, args);
+    await execFileAsync(sealwaxCommand, args);
   }
 }

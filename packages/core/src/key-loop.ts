@@ -277,8 +277,8 @@ export class KeyLoop {
       }
     };
     const unread = await attempt(() => this.#learn());
-    // A refused reading says nothing of the right to unwrap, which is what a refusal is judged by.
-    if (unread === undefined || troubleOf(unread.code) === 'refusal') {
+    // A reading that is refused, or finds no key, says nothing of unwrapping, which is what refusal and loss are judged by.
+    if (unread === undefined || troubleOf(unread.code) !== 'outage') {
       this.#judge(await attempt(this.#duties.probe), unread);
     } else {
       this.#refusedSinceMs = undefined;
