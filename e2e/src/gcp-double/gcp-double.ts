@@ -20,7 +20,7 @@ export class GcpDouble {
   async start(authority: TestAuthority): Promise<void> {
     const [port, tokens, metadata] = await Promise.all([
       this.kms.start(authority.issue(['cloudkms.googleapis.com', 'localhost'])),
-      LoopbackServer.start(this.accounts.handleTokens, authority.issue(['localhost'])),
+      LoopbackServer.start(this.accounts.handleTokens, authority.issue(['iamcredentials.googleapis.com', 'localhost'])),
       LoopbackServer.start(this.accounts.handleMetadata),
     ]);
     this.#running = { port, tokens, metadata };
@@ -37,7 +37,11 @@ export class GcpDouble {
   }
 
   get tokenOrigin(): string {
-    return `https://localhost:${this.#ports.tokens.port}`;
+    return `https://localhost:${this.tokenPort}`;
+  }
+
+  get tokenPort(): number {
+    return this.#ports.tokens.port;
   }
 
   /** For GCE_METADATA_HOST. */
