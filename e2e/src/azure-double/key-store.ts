@@ -126,6 +126,8 @@ export function unwrap({ material }: StoredVersion, algorithm: string, ciphertex
       return privateDecrypt({ key: material.privateKey, ...oaep256 }, ciphertext);
     }
     if (material.kind === 'aes' && algorithm === keyWrapName(material.bytes)) {
+      // RFC 3394 §2.2.2: two blocks of plaintext at least, and one more.
+      if (ciphertext.length < 24) throw new VaultError(400, 'BadParameter');
       const decipher = createDecipheriv(keyWrapCipher(material.bytes), material.bytes, KEY_WRAP_IV);
       return Buffer.concat([decipher.update(ciphertext), decipher.final()]);
     }

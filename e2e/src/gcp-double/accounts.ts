@@ -68,6 +68,7 @@ export class Accounts {
     if (this.outage !== undefined) return this.outage;
     this.logins += 1;
     const { pathname } = request.url;
+    if (pathname === '/token') return this.#assert(new URLSearchParams(request.body.toString('utf8')));
     if (pathname === '/v1/token') return this.#exchange(new URLSearchParams(request.body.toString('utf8')));
     const target = /^\/v1\/projects\/-\/serviceAccounts\/([^/:]+):generateAccessToken$/.exec(pathname)?.[1];
     if (target !== undefined) return this.#impersonate(decodeURIComponent(target), request);
@@ -96,6 +97,15 @@ export class Accounts {
     return { status: 200, json: { ...this.#issue(identity.account), issued_token_type: issuedType } };
   }
 
+  /** developers.google.com/identity/protocols/oauth2/service-account, "Making the access token request". */
+  #assert(form: URLSearchParams): HttpAnswer {
+    const account = this.#signerOf(form.get('assertion') ?? '', 'https://oauth2.googleapis.com/token');
+    if (form.get('grant_type') !== 'urn:ietf:params:oauth:grant-type:jwt-bearer' || account === undefined) {
+      return { status: 400, json: { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' } };
+    }
+    return { status: 200, json: this.#issue(account) };
+  }
+
   #impersonate(email: string, { headers }: HttpRequest): HttpAnswer {
     const caller = this.accountOf(/^Bearer (.+)$/.exec(headers.authorization ?? '')?.[1] ?? '');
     if (caller === undefined) return { status: 401, json: { error: { code: 401, status: 'UNAUTHENTICATED' } } };
@@ -113,18 +123,20 @@ export class Accounts {
   }
 
   /** A token that a service account signed itself: google.aip.dev/auth/4111. */
-  #signerOf(token: string): string | undefined {
+  #signerOf(token: string, audience = 'https://cloudkms.googleapis.com/'): string | undefined {
     const [head = '', claims = '', signature = ''] = token.split('.');
     const { kid, alg } = parsed(head);
     const { iss, exp, iat, scope, aud } = parsed(claims);
     const account = typeof iss === 'string' ? this.serviceAccounts.get(iss) : undefined;
-    const key = typeof kid === 'string' ? account?.keys.get(kid) : undefined;
-    if (account === undefined || key === undefined || alg !== 'RS256') return undefined;
-    if (!createVerify('sha256').update(`${head}.${claims}`).verify(key, signature, 'base64url')) return undefined;
+    if (account === undefined || alg !== 'RS256') return undefined;
+    // Without a key id any key of the account may have signed.
+    const candidates = [...account.keys].filter(([id]) => kid === undefined || kid === id).map(([, key]) => key);
+    const isGood = (key: KeyObject): boolean =>
+      createVerify('sha256').update(`${head}.${claims}`).verify(key, signature, 'base64url');
+    if (!candidates.some(isGood)) return undefined;
     const now = Date.now() / 1_000;
     const scopes = typeof scope === 'string' ? scope.split(' ') : [];
-    const forUs =
-      scopes.includes(CLOUD_KMS) || scopes.includes(CLOUD_PLATFORM) || aud === 'https://cloudkms.googleapis.com/';
+    const forUs = scopes.includes(CLOUD_KMS) || scopes.includes(CLOUD_PLATFORM) || aud === audience;
     if (typeof exp !== 'number' || typeof iat !== 'number' || exp <= now || iat > now + 60 || exp - iat > 3_600)
       return undefined;
     return forUs ? account.email : undefined;

@@ -20,7 +20,10 @@ export class GcpDouble {
   async start(authority: TestAuthority): Promise<void> {
     const [port, tokens, metadata] = await Promise.all([
       this.kms.start(authority.issue(['cloudkms.googleapis.com', 'localhost'])),
-      LoopbackServer.start(this.accounts.handleTokens, authority.issue(['iamcredentials.googleapis.com', 'localhost'])),
+      LoopbackServer.start(
+        this.accounts.handleTokens,
+        authority.issue(['iamcredentials.googleapis.com', 'oauth2.googleapis.com', 'localhost']),
+      ),
       LoopbackServer.start(this.accounts.handleMetadata),
     ]);
     this.#running = { port, tokens, metadata };

@@ -1,5 +1,5 @@
 import { openBackend } from '@sealwax/core/conformance';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { ConnectProxy } from '../../src/connect-proxy.js';
 import { GcpService } from '../../src/gcp.js';
 import { testDirectory } from '../../src/test-directory.js';
@@ -15,6 +15,7 @@ beforeAll(async () => {
     new Map([
       ['cloudkms.googleapis.com:443', service.double.kmsPort],
       ['iamcredentials.googleapis.com:443', service.double.tokenPort],
+      ['oauth2.googleapis.com:443', service.double.tokenPort],
     ]),
   );
   process.env['HTTPS_PROXY'] = proxy.url;
@@ -44,10 +45,14 @@ test('impersonation: another account’s token, through the proxy too; the login
   accounts.serviceAccounts.set(TARGET, { email: TARGET, keys: new Map(), impersonators: new Set([service.account]) });
   kms.grants.set(TARGET, rights);
   kms.grants.delete(service.account);
+  onTestFinished(() => {
+    kms.grants.set(service.account, rights);
+  });
   proxy.asked.length = 0;
   await roundTrip({ method: 'credential-file', file: service.credentialFile, impersonate: TARGET });
-  expect(new Set(proxy.asked)).toEqual(new Set(['iamcredentials.googleapis.com:443', 'cloudkms.googleapis.com:443']));
-  kms.grants.set(service.account, rights);
+  expect(new Set(proxy.asked)).toEqual(
+    new Set(['oauth2.googleapis.com:443', 'iamcredentials.googleapis.com:443', 'cloudkms.googleapis.com:443']),
+  );
 });
 
 test('impersonation without the right to it fails the login, and is no refusal of the key', async () => {
