@@ -8,6 +8,8 @@ import { findBackend, type BackendPackage, type BackendPlaces } from './find-bac
 export const BUILT_IN: Readonly<Record<string, string>> = {
   local: '@sealwax/backend-local',
   aws: '@sealwax/backend-aws',
+  azure: '@sealwax/backend-azure',
+  gcp: '@sealwax/backend-gcp',
 };
 
 /** For an import or a schema that never settles. */
