@@ -5,6 +5,7 @@ import type { KeyConfig } from './config/schema.js';
 /** The backends that are chosen by a short name, and their packages. The only place in the server that names a provider. */
 export const BUILT_IN: Readonly<Record<string, string>> = {
   local: '@sealwax/backend-local',
+  vault: '@sealwax/backend-vault',
 };
 
 /** A key with its backend's module and its config as that module's schema returned it. */
