@@ -50,14 +50,7 @@ export class OpenBao {
 
   /** Starts a new node in a directory of its own; resolves when it is active, or has joined its leader. */
   static async start(directory: string, { clientAuthority, leader }: OpenBaoOptions = {}): Promise<OpenBao> {
-    await mkdir(path.join(directory, 'raft'), { recursive: true });
-    const bao = new OpenBao(directory, {
-      port: await freePort(),
-      binary: await baoBinary(),
-      authority: leader?.authority ?? new TestAuthority('OpenBao of a test'),
-      sealKey: leader === undefined ? randomBytes(32).toString('base64') : leader.#sealKey,
-    });
-    await bao.#writeConfig(await freePort(), { clientAuthority, leader });
+    const bao = await OpenBao.#prepare(directory, { clientAuthority, leader });
     await bao.resume();
     if (leader === undefined) {
       const { root_token: token } = await bao.#bare.post('sys/init', { recovery_shares: 1, recovery_threshold: 1 });
@@ -66,6 +59,13 @@ export class OpenBao {
       bao.#rootToken = leader.#rootToken;
     }
     await bao.untilHealth(leader === undefined ? 200 : 429);
+    return bao;
+  }
+
+  /** Starts a node that nobody initialises. */
+  static async startUninitialised(directory: string): Promise<OpenBao> {
+    const bao = await OpenBao.#prepare(directory, {});
+    await bao.resume();
     return bao;
   }
 
@@ -123,6 +123,18 @@ export class OpenBao {
 
   get #configFile(): string {
     return path.join(this.directory, 'openbao.json');
+  }
+
+  static async #prepare(directory: string, { clientAuthority, leader }: OpenBaoOptions): Promise<OpenBao> {
+    await mkdir(path.join(directory, 'raft'), { recursive: true });
+    const bao = new OpenBao(directory, {
+      port: await freePort(),
+      binary: await baoBinary(),
+      authority: leader?.authority ?? new TestAuthority('OpenBao of a test'),
+      sealKey: leader === undefined ? randomBytes(32).toString('base64') : leader.#sealKey,
+    });
+    await bao.#writeConfig(await freePort(), { clientAuthority, leader });
+    return bao;
   }
 
   async #writeConfig(clusterPort: number, { clientAuthority, leader }: OpenBaoOptions): Promise<void> {
