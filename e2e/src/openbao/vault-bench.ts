@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { backend } from '@sealwax/backend-vault';
@@ -101,7 +102,10 @@ export class VaultBench {
   }
 }
 
+/** The signal of a call that nobody gives up. */
 export const never: AbortSignal = new AbortController().signal;
+// Each call in flight listens to it.
+setMaxListeners(0, never);
 
 /** The error with which `attempt` fails; anything but a BackendError is a failure of the test. */
 export async function failureOf(attempt: Promise<unknown>): Promise<BackendError> {

@@ -8,7 +8,7 @@ import { VaultFailure } from './vault-failure.js';
 /** A login serves many callers, so none of their signals may end it. */
 const LOGIN_LIMIT_MS = 10_000;
 /** A token this young has whatever rights there are to be had: policies are bound to it when it is made. */
-const FRESH_MS = 30_000;
+const FRESH_MS = 10_000;
 const RENEW_AFTER = 2 / 3;
 const SHORTEST_PAUSE_MS = 500;
 /** The longest that setTimeout takes is 24.8 days. */
@@ -20,6 +20,8 @@ interface Held {
   /** On the monotonic clock. */
   readonly expiresAtMs: number | undefined;
   usesLeft: number | undefined;
+  /** The end of the line of those who use a token with a number of uses. */
+  line: Promise<unknown>;
 }
 
 interface SessionOptions {
@@ -80,45 +82,60 @@ export class Session {
   async use<T>(request: (token: string) => Promise<T>, signal: AbortSignal): Promise<T> {
     const held = await this.#current(signal);
     try {
-      return await request(this.#spend(held));
+      return await this.#spend(held, request, signal);
     } catch (error) {
       if (!(error instanceof VaultFailure) || !error.isForbidden) throw error;
       const other = await this.#insteadOf(held, error, signal);
       if (other === undefined) throw error;
-      return await request(this.#spend(other));
+      return await this.#spend(other, request, signal);
     }
   }
 
+  /** A token for one request; what it takes of a number of uses is taken already. */
   async #current(signal: AbortSignal): Promise<Held> {
+    for (;;) {
+      const held = this.#usable ?? (await this.#fresh(signal));
+      if (held.usesLeft === undefined) return held;
+      // Of those who waited for one login, some may find its token used up.
+      if (held.usesLeft > 0) {
+        held.usesLeft -= 1;
+        if (held.usesLeft === 0 && this.#held === held) this.forget();
+        return held;
+      }
+    }
+  }
+
+  get #usable(): Held | undefined {
     const held = this.#held;
-    const isSpent = held?.expiresAtMs !== undefined && held.expiresAtMs <= performance.now();
-    return held === undefined || isSpent ? this.#fresh(signal) : held;
+    return held?.expiresAtMs !== undefined && held.expiresAtMs <= performance.now() ? undefined : held;
   }
 
   /** Another token for a request that was refused with `held`; `undefined` when the refusal counts. */
   async #insteadOf(held: Held, refusal: VaultFailure, signal: AbortSignal): Promise<Held | undefined> {
-    if (this.#held !== undefined && this.#held !== held) return this.#held;
+    if (this.#held !== undefined && this.#held !== held) return this.#current(signal);
     if (refusal.isDeadToken) {
-      if (this.#held === held) this.forget();
-      return this.#fresh(signal);
+      this.forget();
+      return this.#current(signal);
     }
     if (performance.now() - held.heldSinceMs < FRESH_MS) return undefined;
     try {
-      return await this.#fresh(signal);
+      await this.#fresh(signal);
     } catch (error) {
       // The token lives, so that no other is to be had is not why the request was refused.
       if (isBackendError(error) && error.code === 'unauthenticated') return undefined;
       throw error;
     }
+    return this.#current(signal);
   }
 
-  /** Counts a use: a token that has none left is not tried again. */
-  #spend(held: Held): string {
-    if (held.usesLeft !== undefined) {
-      held.usesLeft -= 1;
-      if (held.usesLeft <= 0 && this.#held === held) this.forget();
-    }
-    return held.token.value;
+  /** Makes `request` with a token that `#current` gave. */
+  async #spend<T>(held: Held, request: (token: string) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const { value } = held.token;
+    if (held.usesLeft === undefined) return request(value);
+    // One after another: OpenBao 2.7 answers 500 to requests that race with the last use of their token.
+    const turn = held.line.then(() => request(value));
+    held.line = turn.catch(() => undefined);
+    return untilAborted(turn, signal);
   }
 
   /** A new token, from a login that all who need one share. */
@@ -144,11 +161,12 @@ export class Session {
   #hold(token: Token): Held {
     const now = performance.now();
     const { ttlMs, uses } = token;
-    const held = {
+    const held: Held = {
       token,
       heldSinceMs: now,
       expiresAtMs: ttlMs === undefined ? undefined : now + ttlMs,
       usesLeft: uses,
+      line: Promise.resolve(),
     };
     if (this.#closing.signal.aborted) return held;
     this.#held = held;
