@@ -144,6 +144,8 @@ export class OpenBao {
     await writeFile(file('server.key'), this.certificate.key, { mode: 0o600 });
     if (clientAuthority !== undefined) await writeFile(file('client-ca.pem'), clientAuthority.cert);
     const config = {
+      // A standby of 2.7 answers reads, encryptions and decryptions by itself; older ones, and Vault's, hand them on.
+      disable_standby_reads: true,
       api_addr: this.url,
       cluster_addr: `https://127.0.0.1:${clusterPort}`,
       listener: {
