@@ -1,9 +1,14 @@
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isBackendError } from '@sealwax/core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { FaultProxy } from '../../src/fault-proxy.js';
+import { JwtIssuer } from '../../src/openbao/jwt-issuer.js';
 import { TestAuthority } from '../../src/test-certificates.js';
 import { failureOf, never, VaultBench, type VaultSection } from '../../src/openbao/vault-bench.js';
 
@@ -134,10 +139,10 @@ describe('each method logs in, and says so when it is refused', () => {
   });
 
   test('jwt, from a file that is read again at each login', async () => {
-    const issuer = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const issuer = new JwtIssuer();
     await bench.root.post('sys/auth/jwt', { type: 'jwt' });
     await bench.root.post('auth/jwt/config', {
-      jwt_validation_pubkeys: [issuer.publicKey.export({ type: 'spki', format: 'pem' }).toString()],
+      jwt_validation_pubkeys: [issuer.publicKey],
     });
     await bench.root.post('auth/jwt/role/sealwax', {
       role_type: 'jwt',
@@ -147,15 +152,7 @@ describe('each method logs in, and says so when it is refused', () => {
       token_ttl: '2s',
       token_max_ttl: '2s',
     });
-    const jwt = (change: object = {}) => {
-      const now = Math.floor(Date.now() / 1_000);
-      const claims = { sub: 'node-1', aud: 'vault', iat: now, nbf: now, exp: now + 60, ...change };
-      const text = [{ alg: 'ES256', typ: 'JWT' }, claims]
-        .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
-        .join('.');
-      const signature = sign('sha256', Buffer.from(text), { key: issuer.privateKey, dsaEncoding: 'ieee-p1363' });
-      return `${text}.${signature.toString('base64url')}`;
-    };
+    const jwt = (change: object = {}) => issuer.issue({ sub: 'node-1', aud: 'vault', ...change });
     const now = Math.floor(Date.now() / 1_000);
     const tokenFile = await bench.secretFile(jwt({ iat: now - 900, nbf: now - 900, exp: now - 600 }));
     const config = section({ method: 'jwt', role: 'sealwax', tokenFile });
@@ -171,6 +168,53 @@ describe('each method logs in, and says so when it is refused', () => {
     await expect.poll(async () => outcome(backend.wrap(localKey, never)), patience).toBe('unauthenticated');
     await bench.secretFile(jwt(), tokenFile);
     await backend.wrap(localKey, never);
+  });
+
+  test('kubernetes, with an API server that reviews the token', async () => {
+    const issuer = new JwtIssuer();
+    const good = issuer.issue({
+      iss: 'kubernetes/serviceaccount',
+      sub: 'system:serviceaccount:kube-system:sealwax',
+      'kubernetes.io': { namespace: 'kube-system', serviceaccount: { name: 'sealwax', uid: 'a-uid' } },
+    });
+    // Of an API server only the review is asked for (authentication.k8s.io/v1, TokenReview).
+    const server = createServer((request, response) => {
+      void json(request).then((review) => {
+        const { spec } = review as { spec: { token: string } };
+        const user = { username: 'system:serviceaccount:kube-system:sealwax', uid: 'a-uid', groups: [] };
+        const status = spec.token === good ? { authenticated: true, user } : { authenticated: false };
+        response.writeHead(201, { 'content-type': 'application/json' });
+        response.end(JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec, status }));
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    await bench.root.post('sys/auth/kubernetes', { type: 'kubernetes' });
+    await bench.root.post('auth/kubernetes/config', {
+      kubernetes_host: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      token_reviewer_jwt: issuer.issue({ sub: 'reviewer' }),
+      disable_local_ca_jwt: true,
+    });
+    await bench.root.post('auth/kubernetes/role/sealwax', {
+      bound_service_account_names: ['sealwax'],
+      bound_service_account_namespaces: ['kube-system'],
+      token_policies: [policy],
+    });
+    const auth = { method: 'kubernetes', role: 'sealwax' };
+    await worksWith(section({ ...auth, tokenFile: await bench.secretFile(good) }));
+    const stranger = await bench.secretFile(new JwtIssuer().issue({ sub: 'somebody' }));
+    expect(await failureOf(bench.open(section({ ...auth, tokenFile: stranger })))).toMatchObject({
+      code: 'unauthenticated',
+    });
+    // 403 says no more when the API server is away: Vault cannot tell, and it is no refusal of the key.
+    server.closeAllConnections();
+    server.close();
+    expect(await failureOf(bench.open(section({ ...auth, tokenFile: await bench.secretFile(good) })))).toMatchObject({
+      code: 'unauthenticated',
+    });
   });
 });
 
