@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { createServer } from 'node:http';
+import { createServer } from 'node:https';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
@@ -178,7 +178,7 @@ describe('each method logs in, and says so when it is refused', () => {
       'kubernetes.io': { namespace: 'kube-system', serviceaccount: { name: 'sealwax', uid: 'a-uid' } },
     });
     // Of an API server only the review is asked for (authentication.k8s.io/v1, TokenReview).
-    const server = createServer((request, response) => {
+    const server = createServer(bench.bao.certificate, (request, response) => {
       void json(request).then((review) => {
         const { spec } = review as { spec: { token: string } };
         const user = { username: 'system:serviceaccount:kube-system:sealwax', uid: 'a-uid', groups: [] };
@@ -194,7 +194,8 @@ describe('each method logs in, and says so when it is refused', () => {
     });
     await bench.root.post('sys/auth/kubernetes', { type: 'kubernetes' });
     await bench.root.post('auth/kubernetes/config', {
-      kubernetes_host: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      kubernetes_host: `https://localhost:${(server.address() as AddressInfo).port}`,
+      kubernetes_ca_cert: bench.bao.authority.cert,
       token_reviewer_jwt: issuer.issue({ sub: 'reviewer' }),
       disable_local_ca_jwt: true,
     });
