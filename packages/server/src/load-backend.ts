@@ -10,6 +10,7 @@ export const BUILT_IN: Readonly<Record<string, string>> = {
   aws: '@sealwax/backend-aws',
   azure: '@sealwax/backend-azure',
   gcp: '@sealwax/backend-gcp',
+  vault: '@sealwax/backend-vault',
 };
 
 /** For an import or a schema that never settles. */
