@@ -4,6 +4,7 @@ import type { KeyConfig } from './config/schema.js';
 
 /** The backends that are chosen by a short name, and their packages. The only place in the server that names a provider. */
 export const BUILT_IN: Readonly<Record<string, string>> = {
+  hsm: '@sealwax/backend-hsm',
   local: '@sealwax/backend-local',
 };
 
