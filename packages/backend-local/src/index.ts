@@ -8,10 +8,10 @@ export type { LocalConfig } from './config.js';
 export const backend: BackendModule<LocalConfig> = {
   apiVersion: 1,
   config: localConfig,
-  async open(config) {
+  async open(config, host) {
     const opened = new LocalBackend(config);
     // A key file that is missing or broken is said now, not at the first wrap.
-    await opened.currentKekId();
+    await opened.currentKekId(host.signal);
     return opened;
   },
 };

@@ -17,18 +17,19 @@ const KEK_ID_PREFIX = 'local/';
  */
 export class LocalBackend implements Backend {
   readonly #path: string;
+  #closed = false;
 
   constructor({ path }: LocalConfig) {
     this.#path = path;
   }
 
-  async currentKekId(): Promise<string> {
-    const versions = await this.#read('read the current version');
+  async currentKekId(signal: AbortSignal): Promise<string> {
+    const versions = await this.#read('read the current version', signal);
     return kekIdOf(versions[versions.length - 1] ?? versions[0]);
   }
 
-  async wrap(plaintext: Uint8Array): Promise<WrappedKey> {
-    const versions = await this.#read('wrap');
+  async wrap(plaintext: Uint8Array, signal: AbortSignal): Promise<WrappedKey> {
+    const versions = await this.#read('wrap', signal);
     const version = versions[versions.length - 1] ?? versions[0];
     const kekId = kekIdOf(version);
     const nonce = randomBytes(NONCE_LENGTH);
@@ -37,8 +38,8 @@ export class LocalBackend implements Backend {
     return { kekId, ciphertext: Buffer.concat([nonce, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]) };
   }
 
-  async unwrap({ kekId, ciphertext }: WrappedKey): Promise<Uint8Array> {
-    const versions = await this.#read('unwrap');
+  async unwrap({ kekId, ciphertext }: WrappedKey, signal: AbortSignal): Promise<Uint8Array> {
+    const versions = await this.#read('unwrap', signal);
     const version = versions.find((candidate) => kekIdOf(candidate) === kekId);
     if (version === undefined) {
       throw kekId.startsWith(KEK_ID_PREFIX)
@@ -67,11 +68,15 @@ export class LocalBackend implements Backend {
     return plaintext;
   }
 
-  async close(): Promise<void> {
-    // Holds nothing open.
+  close(): Promise<void> {
+    // Holds nothing open; a call that comes later is a mistake all the same.
+    this.#closed = true;
+    return Promise.resolve();
   }
 
-  async #read(doing: string): Promise<readonly [KeyVersion, ...KeyVersion[]]> {
+  async #read(doing: string, signal: AbortSignal): Promise<readonly [KeyVersion, ...KeyVersion[]]> {
+    signal.throwIfAborted();
+    if (this.#closed) throw new BackendError('internal', `local: ${doing}: the backend is closed`);
     try {
       return await readKeyFile(this.#path);
     } catch (error) {

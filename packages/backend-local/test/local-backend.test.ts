@@ -1,7 +1,8 @@
 import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { inspect } from 'node:util';
-import { isBackendError, type Backend, type BackendError, type Host } from '@sealwax/core';
+import { isBackendError, type Backend, type BackendError } from '@sealwax/core';
+import { lendHost } from '@sealwax/core/conformance';
 import { describe, expect, test } from 'vitest';
 import { backend } from '../src/index.js';
 import { createKeyFile, readKeyFile, rotateKeyFile } from '../src/key-file.js';
@@ -11,13 +12,7 @@ import { temporaryDirectory } from './temporary-directory.js';
 const { signal } = new AbortController();
 const LOCAL_KEY = new Uint8Array(32).fill(7);
 
-const host: Host = {
-  signal,
-  secretFile() {
-    throw new Error('the local backend has no secret file');
-  },
-  report: () => undefined,
-};
+const host = lendHost('local', () => undefined, signal);
 
 const newPath = async () => path.join(await temporaryDirectory(), 'kek.json');
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');

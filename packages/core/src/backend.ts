@@ -53,7 +53,7 @@ export interface Backend {
    */
   unwrap(wrapped: WrappedKey, signal: AbortSignal): Promise<Uint8Array>;
 
-  /** Ends sessions, sockets, timers and watches. Called once, also after `Host.signal` aborted. */
+  /** Ends sessions, sockets, timers and watches; a call that comes later rejects. Called once, also after `Host.signal` aborted. */
   close(): Promise<void>;
 }
 

@@ -1,6 +1,7 @@
 import { ANNOTATION_NAME, encodeAnnotation, FORMAT, MAX_SEED_LENGTH, type LocalKeyRecord } from './envelope.js';
 import { computeKeyId } from './key-id.js';
-import { KeyLoop, type Key, type RemoteLimits } from './key-loop.js';
+import { KeyLoop, type RemoteLimits } from './key-loop.js';
+import type { Key } from './key.js';
 import { LocalKey } from './local-key.js';
 import type { Observer } from './observer.js';
 
@@ -10,7 +11,8 @@ import type { Observer } from './observer.js';
  * @throws {BackendError} saying which step failed and why
  */
 export async function checkKey(key: Key, limits: RemoteLimits, observer: Observer): Promise<LocalKeyRecord> {
-  const loop = new KeyLoop({ key, limits, observer, duty: () => Promise.resolve() });
+  const nothing = () => Promise.resolve();
+  const loop = new KeyLoop({ key, limits, observer, duties: { probe: nothing, tend: nothing } });
   const localKey = LocalKey.generate();
   try {
     return await loop.wrap(localKey);

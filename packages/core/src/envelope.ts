@@ -37,10 +37,13 @@ export interface Envelope {
   readonly records: readonly LocalKeyRecord[];
 }
 
-/** An envelope as it came in, checked as far as that goes without a key. */
-export interface ReceivedEnvelope extends Envelope {
-  /** The annotation's bytes: they identify the local key together with its records, and are bound into the AAD. */
+/** What an annotation says, together with its bytes: they identify the local key together with its records. */
+export interface AnnotatedKey extends Envelope {
   readonly annotation: Uint8Array;
+}
+
+/** An envelope as it came in, checked as far as that goes without a key. */
+export interface ReceivedEnvelope extends AnnotatedKey {
   /** Nonce ‖ sealed seed ‖ tag. */
   readonly sealedSeed: Uint8Array;
   readonly aad: Uint8Array;
@@ -109,9 +112,22 @@ export function decodeEnvelope({ ciphertext, keyId, annotations }: EnvelopeParts
   if (annotation === undefined)
     throw invalid(`annotations: ${ANNOTATION_NAME} is missing; was this object encrypted by Sealwax?`);
   if (annotations.size !== 1) throw invalid(`annotations: ${annotations.size - 1} besides ${ANNOTATION_NAME}`);
+  return {
+    ...decodeAnnotation(annotation, cluster),
+    sealedSeed: ciphertext.subarray(1),
+    aad: envelopeAad(annotation, keyId),
+  };
+}
+
+/**
+ * What `annotation` says, if `encodeAnnotation` could have made it.
+ *
+ * @param cluster - ours; another is refused
+ * @throws {KmsError} INVALID_ARGUMENT
+ */
+export function decodeAnnotation(annotation: Uint8Array, cluster: string): AnnotatedKey {
   if (annotation.length > MAX_ANNOTATION_LENGTH)
     throw invalid(`annotation: ${annotation.length} bytes, more than ${MAX_ANNOTATION_LENGTH}`);
-
   const envelope = parseAnnotation(annotation);
   const fault = faultOf(envelope, annotation);
   if (fault !== undefined) throw invalid(`annotation: ${fault}`);
@@ -119,8 +135,7 @@ export function decodeEnvelope({ ciphertext, keyId, annotations }: EnvelopeParts
     throw invalid(
       `annotation: sealed for cluster ${JSON.stringify(envelope.cluster)}, this is ${JSON.stringify(cluster)}`,
     );
-
-  return { ...envelope, annotation, sealedSeed: ciphertext.subarray(1), aad: envelopeAad(annotation, keyId) };
+  return { ...envelope, annotation };
 }
 
 function parseAnnotation(annotation: Uint8Array): Envelope {

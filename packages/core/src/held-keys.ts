@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { ReceivedEnvelope } from './envelope.js';
+import type { AnnotatedKey } from './envelope.js';
 import { KmsError } from './kms-error.js';
 import type { LocalKey } from './local-key.js';
 
@@ -14,7 +14,13 @@ interface HeldKeysOptions {
   /** How many callers may wait for an unwrap at the same time, and how many unwraps may be under way. */
   readonly maxWaiting: number;
   /** Finds the local key of an envelope by a remote call. */
-  readonly unwrap: (envelope: ReceivedEnvelope) => Promise<LocalKey>;
+  readonly unwrap: (envelope: AnnotatedKey) => Promise<LocalKey>;
+}
+
+/** A local key in memory, and the annotation that says what wraps it. */
+export interface HeldKey {
+  readonly localKey: LocalKey;
+  readonly annotation: Uint8Array;
 }
 
 /** A failed unwrap that is answered again without a remote call. */
@@ -31,7 +37,9 @@ interface Failure {
  * bytes, and can neither hand his failure to the true envelope nor make it wait.
  */
 export class HeldKeys {
-  readonly #held: LRUCache<string, LocalKey>;
+  readonly #held: LRUCache<string, HeldKey>;
+  /** Never make room for others: each may be the last copy. */
+  readonly #pinned = new Map<string, HeldKey>();
   readonly #failures = new LRUCache<string, Failure>({ max: MAX_FAILURES });
   readonly #unwrapping = new Map<string, Promise<LocalKey>>();
   readonly #options: HeldKeysOptions;
@@ -42,16 +50,17 @@ export class HeldKeys {
     this.#held = new LRUCache({
       max: options.capacity,
       // Not at once: between the unwrap and the use of its local key lie a few microtasks, and others may evict it in them.
-      dispose: (localKey) => {
+      dispose: ({ localKey }, id, reason) => {
+        if (reason !== 'evict') return;
         setImmediate(() => {
-          localKey.destroy();
+          if (this.#pinned.get(id)?.localKey !== localKey) localKey.destroy();
         });
       },
     });
   }
 
   get size(): number {
-    return this.#held.size;
+    return this.#held.size + this.#pinned.size;
   }
 
   /** Callers that wait for an unwrap now. */
@@ -60,12 +69,37 @@ export class HeldKeys {
   }
 
   find(commitment: Uint8Array): LocalKey | undefined {
-    return this.#held.get(hex(commitment));
+    const id = hex(commitment);
+    return (this.#held.get(id) ?? this.#pinned.get(id))?.localKey;
   }
 
-  /** Takes `localKey` over; it is destroyed soon after it made room for another. */
-  hold(localKey: LocalKey): void {
-    this.#held.set(hex(localKey.commitment), localKey);
+  /** Takes `localKey` over; it is destroyed soon after it made room for another, at once when it is held already. */
+  hold(held: HeldKey): void {
+    const id = hex(held.localKey.commitment);
+    const before = this.#pinned.get(id) ?? this.#held.peek(id);
+    if (before === undefined) this.#held.set(id, held);
+    else if (before.localKey !== held.localKey) held.localKey.destroy();
+  }
+
+  /** Keeps the local key whatever the capacity. */
+  pin({ localKey, annotation }: HeldKey): void {
+    const id = hex(localKey.commitment);
+    this.#pinned.set(id, { localKey, annotation });
+    this.#held.delete(id);
+  }
+
+  /** Everything that is held. */
+  *entries(): Iterable<HeldKey> {
+    yield* this.#held.values();
+    yield* this.#pinned.values();
+  }
+
+  /** Destroys a local key at once. */
+  wipe({ localKey }: HeldKey): void {
+    const id = hex(localKey.commitment);
+    this.#held.delete(id);
+    this.#pinned.delete(id);
+    localKey.destroy();
   }
 
   /**
@@ -76,7 +110,7 @@ export class HeldKeys {
    *
    * @throws {KmsError} RESOURCE_EXHAUSTED when too many wait, CANCELLED when `signal` aborts; else what `unwrap` threw
    */
-  async obtain(envelope: ReceivedEnvelope, signal: AbortSignal): Promise<LocalKey> {
+  async obtain(envelope: AnnotatedKey, signal: AbortSignal): Promise<LocalKey> {
     const id = createHash('sha256').update(envelope.annotation).digest('base64');
     const failure = this.#failures.get(id);
     if (failure !== undefined && performance.now() < failure.untilMs) throw failure.error;
@@ -100,16 +134,18 @@ export class HeldKeys {
 
   /** Destroys every held key at once. */
   clear(): void {
-    for (const localKey of this.#held.values()) localKey.destroy();
+    for (const { localKey } of this.entries()) localKey.destroy();
     this.#held.clear();
+    this.#pinned.clear();
   }
 
-  async #unwrapOnce(id: string, envelope: ReceivedEnvelope): Promise<LocalKey> {
+  async #unwrapOnce(id: string, envelope: AnnotatedKey): Promise<LocalKey> {
     try {
       const localKey = await this.#options.unwrap(envelope);
       this.#failures.delete(id);
-      this.hold(localKey);
-      return localKey;
+      // Another annotation of the same local key may have been unwrapped at the same time: one copy stays.
+      this.hold({ localKey, annotation: Uint8Array.from(envelope.annotation) });
+      return this.find(localKey.commitment) ?? localKey;
     } catch (error) {
       const delayMs = Math.min((this.#failures.peek(id)?.delayMs ?? FIRST_FAILURE_MS / 2) * 2, LONGEST_FAILURE_MS);
       this.#failures.set(id, { error, delayMs, untilMs: performance.now() + delayMs });

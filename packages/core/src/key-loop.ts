@@ -1,21 +1,29 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bulkhead,
+  circuitBreaker,
+  ConsecutiveBreaker,
+  DelegateBackoff,
   ExponentialBackoff,
   handleAll,
+  handleWhen,
+  isBrokenCircuitError,
   retry,
-  timeout,
-  TimeoutStrategy,
   type BulkheadPolicy,
-  type TimeoutPolicy,
+  type CircuitBreakerPolicy,
+  type FailureReason,
+  type IBackoff,
+  type IRetryBackoffContext,
 } from 'cockatiel';
-import { BackendError, toBackendError } from './backend-error.js';
-import type { Backend, BackendModule, WrappedKey } from './backend.js';
-import { isConfigError } from './config-error.js';
+import { BackendError, isBackendError, toBackendError } from './backend-error.js';
+import type { Backend, WrappedKey } from './backend.js';
 import { isPublicName, type LocalKeyRecord } from './envelope.js';
 import { lendHost, type Fact } from './host.js';
+import type { Key, Role } from './key.js';
 import { LocalKey } from './local-key.js';
-import type { Observer, RemoteOperation } from './observer.js';
+import type { Observer } from './observer.js';
+import { troubleOf } from './policy.js';
+import { RemoteCalls } from './remote-calls.js';
 
 const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 30_000;
@@ -23,46 +31,54 @@ const LONGEST_BACKOFF_MS = 30_000;
 const CONFIRM_MS = 5_000;
 const REOPEN_PAUSE_MS = 1_000;
 const MAX_WRAPPED_LENGTH = 2_048;
-
-/** One configured key, its backend already chosen and its config section already checked. */
-export interface Key {
-  readonly name: string;
-  /** The backend's name in the config; starts the messages that core writes for it. */
-  readonly backendName: string;
-  readonly module: BackendModule<unknown>;
-  readonly config: unknown;
-}
+/** So many Decrypts in a row may find the KMS away before the others are refused without asking it. */
+const FAILURES_TO_BREAK = 5;
+const LONGEST_BREAK_MS = 5_000;
 
 export interface RemoteLimits {
   /** Between two probes of a healthy key. */
   readonly probeIntervalMs: number;
   /** For every call of a backend. */
   readonly remoteCallMs: number;
-  /** Unwraps for Decrypts at the same time, for each key. */
+  /** Unwraps at the same time, for each key. */
   readonly unwrapConcurrency: number;
 }
 
 /** How a key does. Durations are on the monotonic clock: a jump of the wall clock changes none of them. */
-export interface KeyState {
+export interface LoopState {
   readonly name: string;
+  readonly role: Role;
   readonly backend: string;
   readonly state: 'opening' | 'ready' | 'failing';
   /** For how long it has been in this state. */
   readonly forMs: number;
   /** Since the last call that the KMS answered as hoped; `undefined` when there was none. */
   readonly lastGoodContactMs: number | undefined;
+  /** Since the last turn ended, whatever came of it; `undefined` before the first. */
+  readonly lastProbeMs: number | undefined;
   /** The KEK version in use, once read. */
   readonly kekId: string | undefined;
   /** Why it is failing. */
   readonly error: BackendError | undefined;
+  /** For how long the KMS has been away or has rejected our login; `undefined` when it is neither. */
+  readonly outForMs: number | undefined;
+  /** For how long every unwrap probe was refused while the login was good; `undefined` when the last one was not. */
+  readonly refusedForMs: number | undefined;
+}
+
+/** What the ring does with a key in each of its turns. */
+export interface Duties {
+  /** Unwraps something that the key wrapped; does nothing when there is no such thing. */
+  readonly probe: () => Promise<void>;
+  /** After a good reading of the KEK id, whatever came of the probe. May throw; is then repeated after a pause. */
+  readonly tend: () => Promise<void>;
 }
 
 interface KeyLoopOptions {
   readonly key: Key;
   readonly limits: RemoteLimits;
   readonly observer: Observer;
-  /** What the ring has to do with this key after each good reading of its KEK id. May throw; is then repeated after a pause. */
-  readonly duty: () => Promise<void>;
+  readonly duties: Duties;
 }
 
 /**
@@ -70,31 +86,56 @@ interface KeyLoopOptions {
  * with growing pauses while it fails. RPCs only read what it found.
  */
 export class KeyLoop {
-  readonly key: Key;
+  #key: Key;
   readonly #limits: RemoteLimits;
   readonly #observer: Observer;
-  readonly #duty: () => Promise<void>;
+  readonly #duties: Duties;
   readonly #closing = new AbortController();
-  readonly #timeout: TimeoutPolicy;
+  readonly #calls: RemoteCalls;
   readonly #unwraps: BulkheadPolicy;
+  readonly #budget: CircuitBreakerPolicy;
+  #wake = new AbortController();
+  #retired = false;
   #backend: Backend | undefined;
   #opening: Promise<Backend> | undefined;
   #openFailure: { readonly error: BackendError; readonly atMs: number } | undefined;
   #kekId: string | undefined;
   #unconfirmedKekId: string | undefined;
-  #state: KeyState['state'] = 'opening';
+  #state: LoopState['state'] = 'opening';
   #stateSinceMs = performance.now();
-  #lastGoodContactAtMs: number | undefined;
+  #outSinceMs: number | undefined;
+  #refusedSinceMs: number | undefined;
+  #turnedAtMs: number | undefined;
   #error: BackendError | undefined;
+  #settleFirstTurn: (failure: BackendError | undefined) => void = () => undefined;
 
-  constructor({ key, limits, observer, duty }: KeyLoopOptions) {
-    this.key = key;
+  /** Resolves with what came of the first turn: `undefined` when it went well. */
+  readonly firstTurn = new Promise<BackendError | undefined>((resolve) => {
+    this.#settleFirstTurn = resolve;
+  });
+
+  constructor({ key, limits, observer, duties }: KeyLoopOptions) {
+    this.#key = key;
     this.#limits = limits;
     this.#observer = observer;
-    this.#duty = duty;
-    // Aggressive: a backend that ignores its signal is left behind, not waited for.
-    this.#timeout = timeout(limits.remoteCallMs, { strategy: TimeoutStrategy.Aggressive, abortOnReturn: false });
+    this.#duties = duties;
+    this.#calls = new RemoteCalls(key, { limitMs: limits.remoteCallMs, observer, closing: this.#closing.signal });
     this.#unwraps = bulkhead(limits.unwrapConcurrency, Infinity);
+    this.#budget = circuitBreaker(handleWhen(isOutage), {
+      breaker: new ConsecutiveBreaker(FAILURES_TO_BREAK),
+      halfOpenAfter: new DelegateBackoff(({ attempt, result }) =>
+        Math.max(Math.min(FIRST_BACKOFF_MS * 2 ** (attempt - 1), LONGEST_BREAK_MS), retryAfterMs(result)),
+      ),
+    });
+  }
+
+  get key(): Key {
+    return this.#key;
+  }
+
+  /** Gives the key another role; what is open stays open. */
+  changeRole({ role, required }: Pick<Key, 'role' | 'required'>): void {
+    this.#key = { ...this.#key, role, required };
   }
 
   /** The KEK version in use: read when the key was opened, or twice in a row since. */
@@ -102,41 +143,52 @@ export class KeyLoop {
     return this.#kekId;
   }
 
-  get state(): KeyState {
+  get isReady(): boolean {
+    return this.#state === 'ready';
+  }
+
+  get state(): LoopState {
     const now = performance.now();
+    const since = (atMs: number | undefined) => (atMs === undefined ? undefined : now - atMs);
     return {
-      name: this.key.name,
-      backend: this.key.backendName,
+      name: this.#key.name,
+      role: this.#key.role,
+      backend: this.#key.backendName,
       state: this.#state,
       forMs: now - this.#stateSinceMs,
-      lastGoodContactMs: this.#lastGoodContactAtMs === undefined ? undefined : now - this.#lastGoodContactAtMs,
+      lastGoodContactMs: since(this.#calls.lastGoodAtMs),
+      lastProbeMs: since(this.#turnedAtMs),
       kekId: this.#kekId,
       error: this.#error,
+      outForMs: since(this.#outSinceMs),
+      refusedForMs: since(this.#refusedSinceMs),
     };
   }
 
   /** Runs until `close`; never throws. */
   async run(): Promise<void> {
     const { signal } = this.#closing;
+    const backoff = new ExponentialBackoff({
+      initialDelay: FIRST_BACKOFF_MS,
+      maxDelay: Math.min(LONGEST_BACKOFF_MS, this.#limits.probeIntervalMs),
+    });
     const untilGood = retry(handleAll, {
       maxAttempts: Infinity,
-      backoff: new ExponentialBackoff({
-        initialDelay: FIRST_BACKOFF_MS,
-        maxDelay: Math.min(LONGEST_BACKOFF_MS, this.#limits.probeIntervalMs),
-      }),
+      backoff: { next: ({ result }) => notSooner(backoff.next(), retryAfterMs(result)) },
     });
     try {
-      while (!signal.aborted) {
+      while (!signal.aborted && !this.#retired) {
         await untilGood.execute(() => this.#turn(), signal);
-        const pauseMs =
-          this.#unconfirmedKekId === undefined
-            ? this.#limits.probeIntervalMs
-            : Math.min(CONFIRM_MS, this.#limits.probeIntervalMs);
-        await sleep(pauseMs, undefined, { signal });
+        await this.#pause();
       }
     } catch (error) {
       if (!signal.aborted) throw error;
     }
+  }
+
+  /** Ends the pause between two turns: something is to be done now. A turn that is under way or failing is left alone. */
+  hurry(): void {
+    this.#wake.abort();
   }
 
   /**
@@ -146,8 +198,8 @@ export class KeyLoop {
    */
   async wrap(localKey: LocalKey): Promise<LocalKeyRecord> {
     const backend = await this.#opened();
-    const wrapped = await localKey.borrow((bytes) => this.#call('wrap', (signal) => backend.wrap(bytes, signal)));
-    const record = { keyName: this.key.name, ...this.#checkWrapped(wrapped) };
+    const wrapped = await localKey.borrow((bytes) => this.#calls.call('wrap', (signal) => backend.wrap(bytes, signal)));
+    const record = { keyName: this.#key.name, ...this.#checkWrapped(wrapped) };
     const unwrapped = await this.unwrap(record);
     const same = unwrapped.equals(localKey);
     unwrapped.destroy();
@@ -166,8 +218,10 @@ export class KeyLoop {
   async unwrap({ kekId, ciphertext }: WrappedKey): Promise<LocalKey> {
     const backend = await this.#opened();
     const bytes = await this.#unwraps.execute(() =>
-      // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
-      this.#call('unwrap', (signal) => backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal)),
+      this.#calls.call('unwrap', (signal) =>
+        // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
+        backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal),
+      ),
     );
     if (!(bytes instanceof Uint8Array)) throw this.#broken('unwrap returned no bytes');
     try {
@@ -179,41 +233,113 @@ export class KeyLoop {
     }
   }
 
+  /**
+   * Unwraps for a Decrypt: within the budget of a key whose KMS is away, so that no storm of Decrypts becomes one on the KMS.
+   *
+   * @throws {BackendError}
+   */
+  async unwrapWithinBudget(wrapped: WrappedKey): Promise<LocalKey> {
+    try {
+      return await this.#budget.execute(() => this.unwrap(wrapped));
+    } catch (error) {
+      if (!isBrokenCircuitError(error)) throw error;
+      const reason = this.#error?.message ?? 'its KMS did not answer the last Decrypts';
+      throw new BackendError('unavailable', `not asked again yet: ${reason}`, { cause: error });
+    }
+  }
+
+  /** Takes note that a call which the ring made for itself failed: the key is failing from now on. */
+  noteFailure(error: BackendError): void {
+    if (!this.#closing.signal.aborted) this.#enter('failing', error);
+  }
+
+  /** Takes no more turns, lets what is in flight be answered, then closes. */
+  async retire(): Promise<void> {
+    this.#retired = true;
+    this.hurry();
+    await this.#calls.idle();
+    await this.close();
+  }
+
   /** Stops the loop and closes the backend; waits for it no longer than any other remote call may take. */
   async close(): Promise<void> {
     this.#closing.abort();
     const backend = this.#backend ?? (await this.#opening?.catch(() => undefined));
     if (backend === undefined) return;
     try {
-      await this.#call('close', () => backend.close());
+      await this.#calls.call('close', () => backend.close());
     } catch {
-      // Observed by #call; nothing is left to be done with a backend that cannot be closed.
+      // Observed by #calls; nothing is left to be done with a backend that cannot be closed.
     }
   }
 
   /** One turn: everything that is due, once. */
   async #turn(): Promise<void> {
-    try {
-      const backend = await this.#opened();
-      const kekId: unknown = await this.#call('currentKekId', (signal) => backend.currentKekId(signal));
-      if (!isPublicName(kekId))
-        throw this.#broken('currentKekId returned no KEK id (1 to 512 bytes without control characters)');
-      if (this.#kekId === undefined || kekId === this.#unconfirmedKekId) this.#kekId = kekId;
-      this.#unconfirmedKekId = kekId === this.#kekId ? undefined : kekId;
-      await this.#duty();
-    } catch (error) {
-      // What closing cut short is no failure of the key.
-      if (!this.#closing.signal.aborted) this.#enter('failing', toBackendError(error, this.key.backendName));
-      throw error;
+    const failures: BackendError[] = [];
+    const attempt = async (duty: () => Promise<void>): Promise<BackendError | undefined> => {
+      try {
+        await duty();
+        return undefined;
+      } catch (error) {
+        const failure = toBackendError(error, this.#key.backendName);
+        failures.push(failure);
+        return failure;
+      }
+    };
+    const unread = await attempt(() => this.#learn());
+    // A refused reading says nothing of the right to unwrap, which is what a refusal is judged by.
+    if (unread === undefined || troubleOf(unread.code) === 'refusal') {
+      this.#judge(await attempt(this.#duties.probe), unread);
+    } else {
+      this.#refusedSinceMs = undefined;
     }
-    this.#enter('ready');
+    if (unread === undefined) await attempt(this.#duties.tend);
+    this.#turnedAtMs = performance.now();
+    const [failure] = failures;
+    this.#settleFirstTurn(failure);
+    if (failure === undefined) {
+      this.#enter('ready');
+      return;
+    }
+    // What closing cut short is no failure of the key.
+    if (!this.#closing.signal.aborted) this.#enter('failing', failure);
+    throw failure;
+  }
+
+  async #learn(): Promise<void> {
+    const backend = await this.#opened();
+    const kekId: unknown = await this.#calls.call('currentKekId', (signal) => backend.currentKekId(signal));
+    if (!isPublicName(kekId)) {
+      throw this.#broken('currentKekId returned no KEK id (1 to 512 bytes without control characters)');
+    }
+    if (this.#kekId === undefined || kekId === this.#unconfirmedKekId) this.#kekId = kekId;
+    this.#unconfirmedKekId = kekId === this.#kekId ? undefined : kekId;
+  }
+
+  /** Keeps the time since which every probe was refused. Without anything to unwrap, the refused reading is the probe. */
+  #judge(probeFailure: BackendError | undefined, unread: BackendError | undefined): void {
+    const verdict = probeFailure ?? unread;
+    if (verdict !== undefined && troubleOf(verdict.code) === 'refusal') this.#refusedSinceMs ??= performance.now();
+    else this.#refusedSinceMs = undefined;
+  }
+
+  async #pause(): Promise<void> {
+    const { probeIntervalMs } = this.#limits;
+    const pauseMs = this.#unconfirmedKekId === undefined ? probeIntervalMs : Math.min(CONFIRM_MS, probeIntervalMs);
+    this.#wake = new AbortController();
+    await sleep(pauseMs, undefined, { signal: AbortSignal.any([this.#closing.signal, this.#wake.signal]) }).catch(
+      () => {
+        // Woken, or closed: the loop looks which.
+      },
+    );
   }
 
   async #opened(): Promise<Backend> {
     if (this.#backend !== undefined) return this.#backend;
     // Decrypts ask for an open too: they share one that is under way and do not repeat one that has just failed.
-    if (this.#openFailure !== undefined && performance.now() - this.#openFailure.atMs < REOPEN_PAUSE_MS / 2)
+    if (this.#openFailure !== undefined && performance.now() - this.#openFailure.atMs < REOPEN_PAUSE_MS / 2) {
       throw this.#openFailure.error;
+    }
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
     });
@@ -226,10 +352,10 @@ export class KeyLoop {
       life.abort();
     };
     this.#closing.signal.addEventListener('abort', end, { once: true });
-    const { name, backendName, module, config } = this.key;
+    const { name, backendName, module, config } = this.#key;
     let late = false;
     try {
-      this.#backend = await this.#call('open', async () => {
+      this.#backend = await this.#calls.call('open', async () => {
         const report = (fact: Fact) => {
           this.#observer.fact(name, fact);
         };
@@ -250,49 +376,11 @@ export class KeyLoop {
     }
   }
 
-  /** Calls the backend: bounded in time, measured, and with every failure turned into a BackendError. */
-  async #call<T>(operation: RemoteOperation, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    // The closing signal must not cancel `close` itself.
-    const closing = operation === 'close' ? undefined : this.#closing.signal;
-    if (closing?.aborted) throw this.#unanswered(operation);
-    const startedAtMs = performance.now();
-    const observe = (code: BackendError['code'] | 'ok', error?: Error) => {
-      const durationMs = performance.now() - startedAtMs;
-      this.#observer.remoteCall({ key: this.key.name, operation, code, durationMs, ...(error && { error }) });
-    };
-    const given: { signal?: AbortSignal } = {};
-    try {
-      const answer = await this.#timeout.execute(async ({ signal }) => {
-        given.signal = signal;
-        return run(signal);
-      }, closing);
-      observe('ok');
-      this.#lastGoodContactAtMs = performance.now();
-      return answer;
-    } catch (error) {
-      // After the signal, whatever the backend throws (an AbortError of its client, for instance) is only the echo of our giving up.
-      const failure =
-        given.signal?.aborted === true ? this.#unanswered(operation, error) : this.#explain(error, operation);
-      observe(failure.code, failure);
-      throw failure;
-    }
-  }
-
-  #unanswered(operation: RemoteOperation, cause?: unknown): BackendError {
-    const closing = this.#closing.signal.aborted && operation !== 'close';
-    const why = closing ? 'the plugin is closing' : `no answer within ${this.#limits.remoteCallMs} ms`;
-    return new BackendError('unavailable', `${this.key.backendName}: ${operation}: ${why}`, { cause });
-  }
-
-  #explain(error: unknown, operation: RemoteOperation): BackendError {
-    const doing = `${this.key.backendName}: ${operation}`;
-    if (isConfigError(error)) return new BackendError('internal', `${doing}: ${error.message}`, { cause: error });
-    return toBackendError(error, doing);
-  }
-
   #checkWrapped(wrapped: unknown): WrappedKey {
     const { kekId, ciphertext } = (wrapped ?? {}) as Partial<Record<keyof WrappedKey, unknown>>;
-    if (!isPublicName(kekId)) throw this.#broken('wrap returned no KEK id (1 to 512 bytes without control characters)');
+    if (!isPublicName(kekId)) {
+      throw this.#broken('wrap returned no KEK id (1 to 512 bytes without control characters)');
+    }
     if (!(ciphertext instanceof Uint8Array) || ciphertext.length === 0 || ciphertext.length > MAX_WRAPPED_LENGTH) {
       throw this.#broken(`wrap returned no ciphertext of 1 to ${MAX_WRAPPED_LENGTH} bytes`);
     }
@@ -301,14 +389,34 @@ export class KeyLoop {
   }
 
   #broken(reason: string): BackendError {
-    return new BackendError('internal', `${this.key.backendName}: ${reason}`);
+    return new BackendError('internal', `${this.#key.backendName}: ${reason}`);
   }
 
   #enter(state: 'ready' | 'failing', error?: BackendError): void {
     this.#error = error;
+    const now = performance.now();
+    if (error !== undefined && troubleOf(error.code) === 'outage') this.#outSinceMs ??= now;
+    else this.#outSinceMs = undefined;
     if (state === this.#state) return;
     this.#state = state;
-    this.#stateSinceMs = performance.now();
-    this.#observer.keyChanged(this.key.name, { state, ...(error && { error }) });
+    this.#stateSinceMs = now;
+    this.#observer.keyChanged(this.#key.name, { state, ...(error && { error }) });
   }
+}
+
+function isOutage(error: unknown): boolean {
+  return isBackendError(error) && troubleOf(error.code) === 'outage';
+}
+
+/** The pauses of `backoff`, none of them shorter than what the KMS asked for. */
+function notSooner(backoff: IBackoff<unknown>, atLeastMs: number): IBackoff<IRetryBackoffContext<unknown>> {
+  return {
+    duration: Math.max(backoff.duration, atLeastMs),
+    next: (context) => notSooner(backoff.next(context), retryAfterMs(context.result)),
+  };
+}
+
+/** How long the KMS asked us to wait, or 0. */
+function retryAfterMs(failure: FailureReason<unknown>): number {
+  return 'error' in failure && isBackendError(failure.error) ? (failure.error.retryAfterMs ?? 0) : 0;
 }

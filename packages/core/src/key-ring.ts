@@ -1,51 +1,112 @@
-import { BackendError, isBackendError } from './backend-error.js';
-import { encodeAnnotation, FORMAT, type LocalKeyRecord, type ReceivedEnvelope } from './envelope.js';
-import { HeldKeys } from './held-keys.js';
-import { computeKeyId } from './key-id.js';
-import { KeyLoop, type Key, type KeyState, type RemoteLimits } from './key-loop.js';
-import { KMS_CODE_OF, KmsError } from './kms-error.js';
-import { LocalKey } from './local-key.js';
+/**
+ * Longer than other files: it is the only one that knows all the parts, and each of its methods says which part does what next.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { isBackendError, toBackendError, type BackendError } from './backend-error.js';
+import { ConfigError } from './config-error.js';
+import { decodeAnnotation, type AnnotatedKey } from './envelope.js';
+import { HeldKeys, type HeldKey } from './held-keys.js';
+import { KekWatch, type Sample } from './kek-watch.js';
+import { KeyLoop, type LoopState, type RemoteLimits } from './key-loop.js';
+import type { Key } from './key.js';
+import type { LocalKey } from './local-key.js';
 import type { Observer } from './observer.js';
+import { isToBeWiped, refusedKeys, statusShape, troubleOf, type KeyHealth, type Policy, type Shape } from './policy.js';
+import { recall } from './recall.js';
+import { missingKeys, type Remembered } from './remembered.js';
+import { rescueLocalKeys } from './rescue-local-keys.js';
+import type { Rescue } from './rescue.js';
+import { keyIdOf, sealUnder } from './seal-under.js';
+import { membersToSealUnder, type SetRule } from './sealing-set.js';
 import { SnapshotPublisher, type PublishRule, type Snapshot } from './snapshot.js';
+import { backendFailure, replaced, unwrapLocalKey } from './unwrap-local-key.js';
 
-export interface KeyRingOptions {
-  readonly cluster: string;
+/** The command that makes the API server write every Secret anew, under the key id of today. */
+export const REWRITE_COMMAND = 'kubectl get secrets --all-namespaces -o json | kubectl replace -f -';
+
+/** The part of the options that a reload may change. */
+export interface RingConfig {
   readonly generation: number;
-  /** The key that wraps each new local key. */
-  readonly key: Key;
+  /** In the order of the config; exactly one of them writes. */
+  readonly keys: readonly Key[];
+  /** Names of keys that are gone for good, whatever remembered local keys they wrapped. */
+  readonly retired: readonly string[];
   readonly limits: RemoteLimits & {
+    /** Between two probes of a KEK version that is not in use any more. */
+    readonly oldVersionsMs: number;
     readonly heldLocalKeys: number;
     readonly waitingDecrypts: number;
   };
-  readonly publish: PublishRule;
-  readonly observer: Observer;
+  readonly publish: PublishRule & SetRule;
+  readonly policy: Policy;
 }
 
-/** Composes the loops of the keys, the snapshot that seals and the local keys that open. */
+export interface KeyRingOptions extends RingConfig {
+  readonly cluster: string;
+  readonly observer: Observer;
+  /** Absent without a state directory. */
+  readonly remembered?: Remembered | undefined;
+  readonly rescue: Rescue;
+}
+
+/** How a key does, as `LoopState`, and what the ring knows of it. */
+export interface KeyState extends LoopState {
+  /** For how long each answer to Encrypt has carried a record of this key, without a gap; `undefined` when the last one did not. */
+  readonly carriedForMs: number | undefined;
+  /** Since a Decrypt last needed this key; `undefined` when none did. */
+  readonly neededMs: number | undefined;
+  /** What it wrapped last cannot be unwrapped any more. */
+  readonly lost: boolean;
+}
+
+/** Composes the loops of the keys, the snapshot that seals, the local keys that open, and what is kept on disk of them. */
 export class KeyRing {
   readonly cluster: string;
-  readonly #generation: number;
   readonly #observer: Observer;
+  readonly #remembered: Remembered | undefined;
+  readonly #rescue: Rescue;
   readonly #publisher: SnapshotPublisher;
   readonly #held: HeldKeys;
-  readonly #writer: KeyLoop;
+  readonly #watch: KekWatch;
+  readonly #closing = new AbortController();
+  readonly #startedAtMs = performance.now();
   readonly #publishedKeyIds = new Set<string>();
+  readonly #carriedSinceMs = new Map<string, number>();
+  readonly #neededAtMs = new Map<string, number>();
+  #config: RingConfig;
+  #loops: readonly KeyLoop[];
+  #renewing: Promise<unknown> = Promise.resolve();
+  #startTimer: NodeJS.Timeout | undefined;
+  #wiped = false;
+  /** Pinned, and not yet wrapped under a KEK that works. */
+  #unrescued: readonly HeldKey[] = [];
 
-  /** Starts at once and returns at once; what is remote happens in the background. */
-  constructor({ cluster, generation, key, limits, publish, observer }: KeyRingOptions) {
+  /**
+   * Starts at once and returns at once; what is remote happens in the background.
+   *
+   * @throws {ConfigError} when a key that remembered local keys need is neither configured nor retired
+   */
+  constructor({ cluster, observer, remembered, rescue, ...config }: KeyRingOptions) {
     this.cluster = cluster;
-    this.#generation = generation;
     this.#observer = observer;
-    this.#publisher = new SnapshotPublisher(publish, (snapshot, previous) => {
+    this.#remembered = remembered;
+    this.#rescue = rescue;
+    this.#config = config;
+    this.#refuseMissingKeys(config);
+    const { limits } = config;
+    this.#watch = new KekWatch({ oldVersionsMs: limits.oldVersionsMs, probeIntervalMs: limits.probeIntervalMs });
+    this.#publisher = new SnapshotPublisher(config.publish, (snapshot, previous) => {
       this.#published(snapshot, previous);
     });
     this.#held = new HeldKeys({
       capacity: limits.heldLocalKeys,
       maxWaiting: limits.waitingDecrypts,
-      unwrap: (envelope) => this.#unwrap(envelope),
+      unwrap: (annotated) => this.#unwrap(annotated),
     });
-    this.#writer = new KeyLoop({ key, limits, observer, duty: () => this.#tend() });
-    void this.#writer.run();
+    this.#loops = config.keys.map((key) => this.#openLoop(key));
+    for (const loop of this.#loops) void loop.run();
+    this.#startTimer = setTimeout(() => void this.#renewIfDue(undefined), config.publish.startMs);
+    void this.#recall();
   }
 
   /** What Encrypt seals under now, `undefined` until the first local key was wrapped. */
@@ -54,16 +115,60 @@ export class KeyRing {
   }
 
   get keyStates(): readonly KeyState[] {
-    return [this.#writer.state];
+    const now = performance.now();
+    const since = (atMs: number | undefined) => (atMs === undefined ? undefined : now - atMs);
+    return this.#loops.map((loop) => ({
+      ...loop.state,
+      carriedForMs: since(this.#carriedSinceMs.get(loop.key.name)),
+      neededMs: since(this.#neededAtMs.get(loop.key.name)),
+      lost: this.#isLost(loop),
+    }));
+  }
+
+  /** The shape of Status while there is something to seal under. */
+  get shape(): Shape {
+    return statusShape(this.#health(), this.#config.policy);
+  }
+
+  /** What an operator has to look at, for as long as he has to. */
+  get standingAlarms(): readonly string[] {
+    const { generation, keys } = this.#config;
+    const alarms = this.#watch.lost.map(({ keyName, kekId }) => lostText(keyName, kekId));
+    if (this.#rescue.replacements(generation) > 0) {
+      alarms.push(
+        'a KEK was replaced beneath its name: raise "generation" in the config on all nodes, then rewrite the data: ' +
+          REWRITE_COMMAND,
+      );
+    }
+    const current = this.#publisher.current;
+    const carried = new Set(current?.records.map(({ keyName }) => keyName));
+    for (const { name, role } of keys) {
+      if (current !== undefined && role !== 'read' && !carried.has(name)) {
+        alarms.push(
+          `new data cannot be opened by key ${JSON.stringify(name)}: it was away when the local key was wrapped`,
+        );
+      }
+    }
+    for (const { name, state, error } of this.keyStates) {
+      if (state === 'failing')
+        alarms.push(`key ${JSON.stringify(name)} is failing: ${error?.message ?? 'no reason given'}`);
+    }
+    return alarms;
   }
 
   /** How many local keys are in memory, those that seal included. */
   get heldLocalKeys(): number {
-    return (
-      this.#held.size +
-      new Set([this.#publisher.current, this.#publisher.newest]).size -
-      Number(this.#publisher.current === undefined)
-    );
+    return this.#held.size + this.#publisher.all.length;
+  }
+
+  /** How many local keys are remembered on disk. */
+  get rememberedLocalKeys(): number {
+    return this.#remembered?.size ?? 0;
+  }
+
+  /** How many local keys were wrapped anew because their KEK was lost. */
+  get rescuedLocalKeys(): number {
+    return this.#rescue.size;
   }
 
   /** How many Decrypts wait for a KMS. */
@@ -76,109 +181,418 @@ export class KeyRing {
     this.#publisher.statusAnswered();
   }
 
+  /** Must be called with each answer to Encrypt: what it carries is what the API server stores from now on. */
+  encryptAnswered({ records }: Snapshot): void {
+    const now = performance.now();
+    const carried = new Set(records.map(({ keyName }) => keyName));
+    for (const name of this.#carriedSinceMs.keys()) if (!carried.has(name)) this.#carriedSinceMs.delete(name);
+    for (const name of carried) if (!this.#carriedSinceMs.has(name)) this.#carriedSinceMs.set(name, now);
+  }
+
   /** The local key with this commitment, if it is in memory. */
   find(commitment: Uint8Array): LocalKey | undefined {
-    const sealing = [this.#publisher.current, this.#publisher.newest].find((snapshot) =>
-      snapshot?.localKey.commitsTo(commitment),
-    );
+    const sealing = this.#publisher.all.find(({ localKey }) => localKey.commitsTo(commitment));
     return sealing?.localKey ?? this.#held.find(commitment);
   }
 
   /**
-   * The local key of `envelope`, by a remote call.
+   * The local key of `annotated`, by a remote call.
    *
    * @throws {KmsError}
    */
-  async obtain(envelope: ReceivedEnvelope, signal: AbortSignal): Promise<LocalKey> {
-    return this.#held.obtain(envelope, signal);
+  async obtain(annotated: AnnotatedKey, signal: AbortSignal): Promise<LocalKey> {
+    return this.#held.obtain(annotated, signal);
+  }
+
+  /** A local key that `obtain` gave has opened an envelope: it is worth remembering. */
+  opened(annotated: AnnotatedKey): void {
+    this.#remembered?.remember(annotated);
+  }
+
+  /**
+   * Takes over another config: keys that are new or changed are opened and probed first, then all is swapped in one step. The old ones are closed
+   * once what is in flight has been answered.
+   *
+   * @throws {ConfigError} saying why the old config stays in force
+   */
+  async reconfigure(config: RingConfig): Promise<void> {
+    this.#refuseMissingKeys(config);
+    const sameLimits = isDeepStrictEqual(config.limits, this.#config.limits);
+    const added: KeyLoop[] = [];
+    const loops = config.keys.map((key) => {
+      const kept = sameLimits ? this.#loops.find((loop) => isSameKey(loop.key, key)) : undefined;
+      if (kept !== undefined) return kept;
+      const loop = this.#openLoop(key);
+      added.push(loop);
+      void loop.run();
+      return loop;
+    });
+    try {
+      await Promise.all(added.map((loop) => this.#proveNewKey(loop, config)));
+    } catch (error) {
+      await Promise.all(added.map((loop) => loop.close()));
+      throw error;
+    }
+    const removed = this.#loops.filter((loop) => !loops.includes(loop));
+    for (const [index, loop] of loops.entries()) {
+      const key = config.keys[index];
+      if (key !== undefined) loop.changeRole(key);
+    }
+    this.#config = config;
+    this.#loops = loops;
+    this.#publisher.changeRule(config.publish);
+    void this.#renewIfDue(undefined);
+    void Promise.all(removed.map((loop) => loop.retire()));
   }
 
   async close(): Promise<void> {
+    this.#closing.abort();
+    clearTimeout(this.#startTimer);
     this.#publisher.close();
-    await this.#writer.close();
+    await Promise.all([...this.#loops.map((loop) => loop.close()), this.#remembered?.close()]);
     this.#held.clear();
   }
 
-  /** After each good reading of the KEK id: seal under it if it is new, else see whether what was wrapped still unwraps. */
-  async #tend(): Promise<void> {
-    const newest = this.#publisher.newest;
-    const record = newest?.records.find(({ keyName }) => keyName === this.#writer.key.name);
-    if (newest === undefined || record === undefined || record.kekId !== this.#writer.kekId) {
-      await this.#renew();
-      return;
-    }
-    const unwrapped = await this.#writer.unwrap(record);
-    const same = unwrapped.equals(newest.localKey);
-    unwrapped.destroy();
-    if (!same) throw this.#replaced(this.#writer.key);
+  get #writer(): KeyLoop | undefined {
+    return this.#loops.find(({ key }) => key.role === 'write');
   }
 
-  /** Makes a new local key, wraps it and offers it for publication. */
-  async #renew(): Promise<void> {
-    const localKey = LocalKey.generate();
-    const records: readonly LocalKeyRecord[] = [await this.#writer.wrap(localKey)];
-    const keyId = computeKeyId({
-      format: FORMAT,
-      cluster: this.cluster,
-      generation: this.#generation,
-      writer: this.#writer.key.name,
-      records,
+  get #sealingLoops(): readonly KeyLoop[] {
+    return this.#loops.filter(({ key }) => key.role !== 'read');
+  }
+
+  #openLoop(key: Key): KeyLoop {
+    const { limits } = this.#config;
+    const loop: KeyLoop = new KeyLoop({
+      key,
+      limits,
+      observer: this.#observer,
+      duties: {
+        probe: () => this.#probe(loop),
+        tend: () => this.#tend(loop),
+      },
     });
-    let annotation: Uint8Array;
+    return loop;
+  }
+
+  /** Unwraps what the key wrapped last. */
+  async #probe(loop: KeyLoop): Promise<void> {
+    const { name } = loop.key;
+    const newest = this.#publisher.newest;
+    const record = newest?.records.find(({ keyName }) => keyName === name);
+    const sample =
+      newest !== undefined && record !== undefined
+        ? { record, commitment: newest.localKey.commitment }
+        : this.#watch.newestSampleOf(name);
+    if (sample === undefined) return;
     try {
-      annotation = encodeAnnotation({ commitment: localKey.commitment, cluster: this.cluster, records });
+      await this.#check(loop, sample);
+    } finally {
+      this.#wipeWhatIsRefused();
+    }
+  }
+
+  /** After each good reading of a KEK id: looks at older versions too, and seals under the new one if there is one. */
+  async #tend(loop: KeyLoop): Promise<void> {
+    // A key of a config that is not yet in force.
+    if (!this.#loops.includes(loop)) return;
+    for (const sample of this.#watch.due(loop.key.name, performance.now())) {
+      await this.#check(loop, sample).catch(() => {
+        // Of an older version: #check has drawn its conclusions, and the key is no worse for it.
+      });
+    }
+    const failure = (await this.#renewIfDue(loop)).get(loop);
+    if (this.#unrescued.length > 0) this.#observer.alarm(await this.#rescueWhatIsPinned());
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Unwraps a sample and keeps the verdict on its KEK. */
+  async #check(loop: KeyLoop, sample: Sample): Promise<void> {
+    try {
+      const localKey = await loop.unwrap(sample.record);
+      const same = localKey.commitsTo(sample.commitment);
+      localKey.destroy();
+      if (!same) throw replaced(loop);
+      this.#watch.passed(sample, performance.now());
+    } catch (error) {
+      const isLoss = isBackendError(error) && troubleOf(error.code) === 'loss';
+      if (!isLoss) this.#watch.postponed(sample, performance.now());
+      else if (this.#watch.failed(sample, performance.now())) await this.#kekLost(sample.record);
+      throw error;
+    }
+  }
+
+  /** Pins every local key that the lost KEK wrapped, and wraps it under the KEKs that work. */
+  async #kekLost({ keyName, kekId }: { readonly keyName: string; readonly kekId: string }): Promise<void> {
+    const wraps = ({ records }: { readonly records: AnnotatedKey['records'] }) =>
+      records.some((record) => record.keyName === keyName && record.kekId === kekId);
+    const endangered = [...this.#held.entries(), ...this.#publisher.all].filter(({ annotation }) =>
+      wraps(this.#decode(annotation)),
+    );
+    for (const { localKey, annotation } of endangered) this.#held.pin({ localKey, annotation });
+    for (const annotated of this.#remembered?.annotations ?? []) {
+      if (annotated.records.every((record) => this.#watch.isLost(record.keyName, record.kekId))) {
+        this.#remembered?.forget(annotated);
+      }
+    }
+    this.#unrescued = [...this.#unrescued, ...endangered];
+    this.#observer.alarm(
+      `${lostText(keyName, kekId)}; ${await this.#rescueWhatIsPinned()}. Rewrite the data: ${REWRITE_COMMAND}`,
+    );
+  }
+
+  /** Wraps what is pinned under the KEKs that work; what fails is tried again with each turn of a key that does well. */
+  async #rescueWhatIsPinned(): Promise<string> {
+    const pinned = this.#unrescued;
+    this.#unrescued = [];
+    const outcome = await rescueLocalKeys(pinned, { loops: this.#sealingLoops, rescue: this.#rescue }).catch(
+      (error: unknown) => ({ rescued: 0, failed: pinned, reason: toBackendError(error, 'write the rescue file') }),
+    );
+    this.#unrescued = [...this.#unrescued, ...outcome.failed];
+    return [
+      `${outcome.rescued} local keys in memory were wrapped under the KEKs that work`,
+      ...(outcome.failed.length > 0
+        ? [
+            `${outcome.failed.length} could not be, and end with this process (${outcome.reason?.message ?? 'no reason given'})`,
+          ]
+        : []),
+      ...(this.#rescue.isDurable ? [] : ['without state.path all of them end with this process']),
+    ].join('; ');
+  }
+
+  /**
+   * Makes a new local key when the set of keys, a KEK or the config asks for it, and offers it for publication. One at a time.
+   *
+   * @param turning - the key whose turn this is; its KMS has just answered
+   * @returns the keys that failed to wrap; each is failing from now on
+   */
+  #renewIfDue(turning: KeyLoop | undefined): Promise<ReadonlyMap<KeyLoop, BackendError>> {
+    const renewal = this.#renewing.then(() => this.#renew(turning));
+    this.#renewing = renewal;
+    return renewal;
+  }
+
+  async #renew(turning: KeyLoop | undefined): Promise<ReadonlyMap<KeyLoop, BackendError>> {
+    const failures = new Map<KeyLoop, BackendError>();
+    while (!this.#closing.signal.aborted) {
+      const members = this.#membersToSealUnder((loop) => !failures.has(loop) && this.#mayWrap(loop, turning));
+      if (members.length === 0) break;
+      const sealing = await sealUnder(members, this.cluster);
+      if ('failures' in sealing) {
+        for (const [loop, failure] of sealing.failures) {
+          failures.set(loop, failure);
+          loop.noteFailure(failure);
+        }
+        continue;
+      }
+      const { localKey, records, annotation } = sealing;
+      const replacedKek = records.find(({ keyName, kekId }) => this.#watch.isLost(keyName, kekId));
+      if (replacedKek !== undefined) await this.#countReplacement();
+      for (const record of records) this.#watch.proved(record, localKey.commitment);
+      this.#publisher.offer({ keyId: this.#keyIdOf(records), localKey, records, annotation });
+      break;
+    }
+    return failures;
+  }
+
+  async #countReplacement(): Promise<void> {
+    try {
+      await this.#rescue.countReplacement(this.#config.generation);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new BackendError(
-        'internal',
-        `${this.#writer.key.backendName}: wrap: the envelope cannot hold the answer: ${reason}`,
-      );
+      this.#observer.alarm(`cannot write the rescue file: ${reason}. After a restart the key id would be the old one.`);
     }
-    this.#publisher.offer({ keyId, localKey, records, annotation });
+  }
+
+  /** A key whose last record is lost may still wrap: under its next version, or under what was put in the place of the old one. */
+  #mayWrap(loop: KeyLoop, turning: KeyLoop | undefined): boolean {
+    return loop.kekId !== undefined && (loop.isReady || loop === turning || this.#isLost(loop));
+  }
+
+  #membersToSealUnder(mayWrap: (loop: KeyLoop) => boolean): readonly KeyLoop[] {
+    const newest = this.#publisher.newest;
+    const loops = this.#sealingLoops;
+    const candidates = loops.map((loop) => ({
+      name: loop.key.name,
+      required: loop.key.required,
+      ready: mayWrap(loop),
+      kekId: loop.kekId,
+    }));
+    const names = membersToSealUnder(
+      candidates,
+      {
+        sealed: newest?.records,
+        stale: newest !== undefined && newest.keyId !== this.#keyIdOf(newest.records),
+        lost: newest?.records.some(({ keyName, kekId }) => this.#watch.isLost(keyName, kekId)) ?? false,
+        sinceStartMs: performance.now() - this.#startedAtMs,
+        completeForMs: loops.every(({ isReady }) => isReady)
+          ? Math.min(...loops.map(({ state }) => state.forMs))
+          : undefined,
+      },
+      this.#config.publish,
+    );
+    return loops.filter(({ key }) => names.includes(key.name));
+  }
+
+  #keyIdOf(records: Snapshot['records']): string {
+    const { generation } = this.#config;
+    return keyIdOf(records, {
+      cluster: this.cluster,
+      generation,
+      writer: this.#writer?.key.name ?? '',
+      replacements: this.#rescue.replacements(generation),
+    });
   }
 
   #published(snapshot: Snapshot, previous: Snapshot | undefined): void {
-    if (previous !== undefined) this.#held.hold(previous.localKey);
-    this.#observer.published(snapshot.keyId, {
+    const { keyId, annotation, records } = snapshot;
+    // Where its KEK is lost it is pinned already, and stays so.
+    if (previous !== undefined) this.#held.hold({ localKey: previous.localKey, annotation: previous.annotation });
+    this.#remembered?.remember(this.#decode(annotation));
+    this.#observer.published(keyId, {
       previousKeyId: previous?.keyId,
-      annotationLength: snapshot.annotation.length,
+      annotationLength: annotation.length,
+      records: records.map(({ keyName, kekId }) => ({ keyName, kekId })),
     });
-    if (previous !== undefined && previous.keyId !== snapshot.keyId && this.#publishedKeyIds.has(snapshot.keyId)) {
+    if (previous !== undefined && previous.keyId !== keyId && this.#publishedKeyIds.has(keyId)) {
       this.#observer.alarm(
-        `key id ${snapshot.keyId} is reported again after ${previous.keyId}: the KMS went back to an earlier KEK version. ` +
+        `key id ${keyId} is reported again after ${previous.keyId}: the KMS went back to an earlier KEK version. ` +
           'Raise "generation" in the config on all nodes if data has to be rewritten.',
       );
     }
-    this.#publishedKeyIds.add(snapshot.keyId);
+    this.#publishedKeyIds.add(keyId);
   }
 
-  async #unwrap(envelope: ReceivedEnvelope): Promise<LocalKey> {
-    const { key } = this.#writer;
-    const record = envelope.records.find(({ keyName }) => keyName === key.name);
-    if (record === undefined) {
-      const names = envelope.records.map(({ keyName }) => JSON.stringify(keyName)).join(', ');
-      throw new KmsError(
-        'FAILED_PRECONDITION',
-        `wrapped by key ${names}, and the config names only ${JSON.stringify(key.name)}`,
+  async #unwrap(annotated: AnnotatedKey): Promise<LocalKey> {
+    const rescued = this.#rescue.recordsOf(annotated.commitment);
+    const { localKey, by, record } = await unwrapLocalKey(annotated, {
+      loops: this.#loops,
+      rescued,
+    });
+    this.#neededAtMs.set(by.key.name, performance.now());
+    this.#watch.met([...annotated.records, record], annotated.commitment);
+    return localKey;
+  }
+
+  async #recall(): Promise<void> {
+    if (this.#remembered === undefined) return;
+    const unopened = new Map<string, number>();
+    await recall(
+      this.#remembered.annotations.slice(0, this.#config.limits.heldLocalKeys),
+      {
+        concurrency: this.#config.limits.unwrapConcurrency,
+        unwrap: async (annotated) => {
+          if (this.find(annotated.commitment) !== undefined) return 'done';
+          try {
+            await this.#held.obtain(annotated, this.#closing.signal);
+            return 'done';
+          } catch (error) {
+            const failure = backendFailure(error);
+            if (failure === undefined || troubleOf(failure.code) !== 'loss') return 'later';
+            for (const record of annotated.records) {
+              const place = `key ${JSON.stringify(record.keyName)}, KEK id ${record.kekId}`;
+              unopened.set(place, (unopened.get(place) ?? 0) + 1);
+              this.#watch.suspect({ record, commitment: annotated.commitment }, performance.now());
+            }
+            return 'done';
+          }
+        },
+      },
+      this.#closing.signal,
+    );
+    for (const [place, count] of unopened) {
+      this.#observer.alarm(
+        `${count} remembered local keys do not open with ${place}: that KEK version was destroyed, or another key stands under that name`,
       );
     }
-    try {
-      const localKey = await this.#writer.unwrap(record);
-      if (localKey.commitsTo(envelope.commitment)) return localKey;
-      localKey.destroy();
-      throw this.#replaced(key);
-    } catch (error) {
-      if (!isBackendError(error)) throw error;
-      throw new KmsError(KMS_CODE_OF[error.code], `key ${JSON.stringify(key.name)}: ${error.message}`, {
-        cause: error,
-      });
+  }
+
+  /** Destroys what only keys open whose refusal is old enough, if the config says so. */
+  #wipeWhatIsRefused(): void {
+    const refused = refusedKeys(this.#health(), this.#config.policy);
+    if (refused.size === 0) {
+      this.#wiped = false;
+      return;
+    }
+    const configured = new Set(this.#loops.map(({ key }) => key.name));
+    const isForfeit = (records: AnnotatedKey['records']) =>
+      isToBeWiped(
+        records.map(({ keyName }) => keyName),
+        { refused, configured },
+      );
+    const held = [...this.#held.entries()].filter(({ annotation }) => isForfeit(this.#decode(annotation).records));
+    for (const each of held) this.#held.wipe(each);
+    const sealing = this.#publisher.all.filter(({ records }) => isForfeit(records));
+    if (sealing.length > 0) this.#publisher.withdraw();
+    for (const { localKey } of sealing) localKey.destroy();
+    if (!this.#wiped && held.length + sealing.length > 0) {
+      const names = [...refused].map((name) => JSON.stringify(name)).join(', ');
+      this.#observer.alarm(
+        `refused by the KMS of key ${names}: ${held.length + sealing.length} local keys were destroyed`,
+      );
+      this.#wiped = true;
     }
   }
 
-  #replaced({ backendName }: Key): BackendError {
-    return new BackendError(
-      'invalid-ciphertext',
-      `${backendName}: unwrap returned another local key than the one that sealed`,
+  #health(): readonly KeyHealth[] {
+    return this.#loops.map((loop) => {
+      const { outForMs, refusedForMs } = loop.state;
+      return {
+        name: loop.key.name,
+        seals: loop.key.role !== 'read',
+        writes: loop.key.role === 'write',
+        outForMs,
+        refusedForMs,
+        lost: this.#isLost(loop),
+      };
+    });
+  }
+
+  /** Whether what the key wrapped of the newest local key cannot be unwrapped any more. */
+  #isLost(loop: KeyLoop): boolean {
+    const record = this.#publisher.newest?.records.find(({ keyName }) => keyName === loop.key.name);
+    return record !== undefined && this.#watch.isLost(record.keyName, record.kekId);
+  }
+
+  /** Resolves when a key of a config that is not yet in force has had one good turn. */
+  async #proveNewKey(loop: KeyLoop, { keys }: RingConfig): Promise<void> {
+    const failure = await loop.firstTurn;
+    if (failure === undefined) return;
+    const path = `keys[${keys.findIndex(({ name }) => name === loop.key.name)}]`;
+    const isOther = troubleOf(failure.code) === 'loss' && this.#loops.some(({ key }) => key.name === loop.key.name);
+    const hint = isOther ? '; is it another key than before? Then give it another name' : '';
+    throw new ConfigError(path, `${failure.message}${hint}`, { cause: failure });
+  }
+
+  #refuseMissingKeys({ keys, retired }: RingConfig): void {
+    if (this.#remembered === undefined) return;
+    const configured = new Set(keys.map(({ name }) => name));
+    const missing = missingKeys(this.#remembered.annotations, { configured, retired: new Set(retired) });
+    const [first] = missing;
+    if (first === undefined) return;
+    const [name, count] = first;
+    throw new ConfigError(
+      'keys',
+      `${count} remembered local keys were wrapped by key ${JSON.stringify(name)}, which is not configured: ` +
+        'put it back with "role: read", or list it under "retired" once no data needs it',
     );
   }
+
+  #decode(annotation: Uint8Array): AnnotatedKey {
+    return decodeAnnotation(annotation, this.cluster);
+  }
+}
+
+/** Whether the loop of `a` can go on as that of `b`: only the role may differ. */
+function isSameKey(a: Key, b: Key): boolean {
+  return (
+    a.name === b.name &&
+    a.backendName === b.backendName &&
+    a.module === b.module &&
+    isDeepStrictEqual(a.config, b.config)
+  );
+}
+
+function lostText(keyName: string, kekId: string): string {
+  return `key ${JSON.stringify(keyName)} cannot unwrap any more what ${kekId} wrapped: it was destroyed, or replaced beneath its name`;
 }

@@ -34,22 +34,31 @@ export class KmsService {
 
   /** What Status would answer, for those who are not the API server. */
   health(): StatusAnswer {
-    const snapshot = this.#ring.snapshot;
-    return { version: 'v2', healthz: snapshot === undefined ? this.#notReady() : 'ok', keyId: snapshot?.keyId ?? '' };
+    const { snapshot, shape } = this.#ring;
+    if (snapshot === undefined) return { version: 'v2', healthz: `no local key: ${this.#reasons()}`, keyId: '' };
+    if (shape.kind === 'ok') return { version: 'v2', healthz: 'ok', keyId: snapshot.keyId };
+    return {
+      version: 'v2',
+      healthz: `${shape.reason}: ${this.#reasons()}`,
+      keyId: shape.kind === 'unready' ? snapshot.keyId : '',
+    };
   }
 
   /**
    * Seals `seed` under the current local key; no remote call.
    *
-   * @throws {KmsError} INVALID_ARGUMENT for a seed that is empty or too long, UNAVAILABLE until the first local key is wrapped
+   * @throws {KmsError} INVALID_ARGUMENT for a seed that is empty or too long, UNAVAILABLE while there is no local key, or writes are to stop
    */
   encrypt(seed: Uint8Array): EnvelopeParts {
     if (seed.length === 0 || seed.length > MAX_SEED_LENGTH) {
       throw new KmsError('INVALID_ARGUMENT', `plaintext: ${seed.length} bytes, not 1 to ${MAX_SEED_LENGTH}`);
     }
-    const snapshot = this.#ring.snapshot;
-    if (snapshot === undefined) throw new KmsError('UNAVAILABLE', this.#notReady());
+    const { snapshot, shape } = this.#ring;
+    if (snapshot === undefined || shape.kind === 'stop-writes') {
+      throw new KmsError('UNAVAILABLE', this.health().healthz);
+    }
     const { keyId, localKey, annotation } = snapshot;
+    this.#ring.encryptAnswered(snapshot);
     return {
       ciphertext: encodeCiphertext(localKey.seal(seed, envelopeAad(annotation, keyId))),
       keyId,
@@ -64,7 +73,8 @@ export class KmsService {
    */
   async decrypt(parts: EnvelopeParts, signal: AbortSignal): Promise<Uint8Array> {
     const envelope = decodeEnvelope(parts, this.#ring.cluster);
-    const localKey = this.#ring.find(envelope.commitment) ?? (await this.#ring.obtain(envelope, signal));
+    const known = this.#ring.find(envelope.commitment);
+    const localKey = known ?? (await this.#ring.obtain(envelope, signal));
     const seed = localKey.open(envelope.sealedSeed, envelope.aad);
     if (seed === undefined) {
       throw new KmsError(
@@ -72,13 +82,13 @@ export class KmsService {
         'does not open: the ciphertext, its key_id or its annotation is not as it was sealed',
       );
     }
+    if (known === undefined) this.#ring.opened(envelope);
     return seed;
   }
 
-  #notReady(): string {
-    const reasons = this.#ring.keyStates.map(
-      ({ name, error }) => `key ${JSON.stringify(name)}: ${error?.message ?? 'opening'}`,
-    );
-    return `no local key yet: ${reasons.join('; ')}`;
+  #reasons(): string {
+    return this.#ring.keyStates
+      .map(({ name, state, error }) => `key ${JSON.stringify(name)}: ${error?.message ?? state}`)
+      .join('; ');
   }
 }

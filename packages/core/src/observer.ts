@@ -15,16 +15,21 @@ export interface RemoteCall {
   readonly error?: Error;
 }
 
+/** A new snapshot. */
+export interface Publication {
+  readonly previousKeyId: string | undefined;
+  readonly annotationLength: number;
+  /** What the key id names. */
+  readonly records: readonly { readonly keyName: string; readonly kekId: string }[];
+}
+
 /** What core tells the server, for metrics and logs. Called synchronously; must not throw. */
 export interface Observer {
   remoteCall(call: RemoteCall): void;
   /** A key began to work, or stopped. */
   keyChanged(key: string, change: { readonly state: 'ready' | 'failing'; readonly error?: Error }): void;
   /** Encrypt seals under a new local key from now on. */
-  published(
-    keyId: string,
-    change: { readonly previousKeyId: string | undefined; readonly annotationLength: number },
-  ): void;
+  published(keyId: string, change: Publication): void;
   /** Something an operator has to look at. */
   alarm(text: string): void;
   /** A backend reported a fact. */

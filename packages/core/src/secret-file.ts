@@ -37,17 +37,23 @@ export function secretFile(path: string, owner: string): SecretFile {
       }
     },
     onChange(listener, signal) {
-      if (signal.aborted) return;
-      // Polls stat() instead of inotify: the swap of a symbolic link further up the path is no event on the file's own directory.
-      const onStat = (current: BigIntStats, previous: BigIntStats) => {
-        if (current.ino !== previous.ino || current.mtimeNs !== previous.mtimeNs || current.size !== previous.size)
-          listener();
-      };
-      watchFile(path, { bigint: true, persistent: false, interval: CHANGE_POLL_MS }, onStat);
-      signal.addEventListener('abort', () => {
-        // Without the listener, all who watch this path would be cut off.
-        unwatchFile(path, onStat);
-      });
+      onFileChange(path, listener, signal);
     },
   };
+}
+
+/** Calls `listener` within seconds of each change of the file, also when it appears or another takes its place, until `signal` aborts. */
+export function onFileChange(path: string, listener: () => void, signal: AbortSignal): void {
+  if (signal.aborted) return;
+  // Polls stat() instead of inotify: the swap of a symbolic link further up the path is no event on the file's own directory.
+  const onStat = (current: BigIntStats, previous: BigIntStats) => {
+    if (current.ino !== previous.ino || current.mtimeNs !== previous.mtimeNs || current.size !== previous.size) {
+      listener();
+    }
+  };
+  watchFile(path, { bigint: true, persistent: false, interval: CHANGE_POLL_MS }, onStat);
+  signal.addEventListener('abort', () => {
+    // Without the listener, all who watch this path would be cut off.
+    unwatchFile(path, onStat);
+  });
 }

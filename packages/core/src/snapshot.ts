@@ -25,7 +25,7 @@ export interface PublishRule {
  * waits until no Status was answered for a while; at the latest it is let in anyway, which costs one poll.
  */
 export class SnapshotPublisher {
-  readonly #rule: PublishRule;
+  #rule: PublishRule;
   readonly #onPublish: (snapshot: Snapshot, previous: Snapshot | undefined) => void;
   #current: Snapshot | undefined;
   #pending: { readonly snapshot: Snapshot; readonly offeredAtMs: number } | undefined;
@@ -46,6 +46,11 @@ export class SnapshotPublisher {
     return this.#pending?.snapshot ?? this.#current;
   }
 
+  /** What is published and what waits to be. */
+  get all(): readonly Snapshot[] {
+    return [this.#current, this.#pending?.snapshot].filter((snapshot) => snapshot !== undefined);
+  }
+
   statusAnswered(): void {
     this.#lastStatusAtMs = performance.now();
   }
@@ -54,6 +59,18 @@ export class SnapshotPublisher {
   offer(snapshot: Snapshot): void {
     this.#pending = { snapshot, offeredAtMs: this.#pending?.offeredAtMs ?? performance.now() };
     this.#publishWhenDue();
+  }
+
+  /** Counts for what waits already, too. */
+  changeRule(rule: PublishRule): void {
+    this.#rule = rule;
+    this.#publishWhenDue();
+  }
+
+  /** Takes back what is published and what waits; nothing is sealed until the next offer. */
+  withdraw(): void {
+    this.close();
+    this.#current = undefined;
   }
 
   close(): void {

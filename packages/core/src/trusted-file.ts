@@ -6,6 +6,8 @@ const MAX_BYTES = 1024 * 1024;
 interface TrustOptions {
   /** Whose file is taken: of root and ourselves only, or of anybody, for a command that root runs on a service's own file. */
   readonly owner?: 'root-or-self' | 'anybody';
+  /** 1 MiB when absent. */
+  readonly maxBytes?: number;
 }
 
 /** A file cannot be read or may not be trusted. The message is `<path>: <reason>`. */
@@ -19,12 +21,12 @@ export class FileError extends Error {
  * Checks and content come from one open file, so a swap in between cannot pass. Symbolic links are followed.
  *
  * @param forbiddenMode - permission bits that must not be set, for instance `0o077` for a private file
- * @throws {FileError} when it is missing, empty, over 1 MiB, no regular file, belongs to another user than root and us, or has a forbidden bit
+ * @throws {FileError} when it is missing, empty, too large, no regular file, belongs to another user than root and us, or has a forbidden bit
  */
 export async function readTrustedFile(
   path: string,
   forbiddenMode: number,
-  { owner = 'root-or-self' }: TrustOptions = {},
+  { owner = 'root-or-self', maxBytes = MAX_BYTES }: TrustOptions = {},
 ): Promise<Uint8Array> {
   const refuse = (reason: string, cause?: unknown) => new FileError(`${path}: ${reason}`, { cause });
   let file: FileHandle;
@@ -47,7 +49,7 @@ export async function readTrustedFile(
       );
     }
     if (stats.size === 0) throw refuse('the file is empty');
-    if (stats.size > MAX_BYTES) throw refuse(`the file has ${stats.size} bytes, more than ${MAX_BYTES}`);
+    if (stats.size > maxBytes) throw refuse(`the file has ${stats.size} bytes, more than ${maxBytes}`);
     return await file.readFile();
   } finally {
     await file.close();

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { ReceivedEnvelope } from '../src/envelope.js';
+import type { AnnotatedKey } from '../src/envelope.js';
 import { HeldKeys } from '../src/held-keys.js';
 import { KmsError } from '../src/kms-error.js';
 import { LocalKey } from '../src/local-key.js';
@@ -16,15 +16,15 @@ afterEach(() => {
 });
 
 /** An envelope of a local key of its own, or of `bytes`. */
-function envelope(bytes: Uint8Array = randomBytes(32), note = 'annotation'): ReceivedEnvelope & { bytes: Uint8Array } {
+function envelope(bytes: Uint8Array = randomBytes(32), note = 'annotation'): AnnotatedKey & { bytes: Uint8Array } {
   const { commitment } = LocalKey.fromBytes(bytes);
   const annotation = concat(utf8(note), commitment);
-  return { bytes, commitment, annotation, cluster: 'c', records: [], sealedSeed: new Uint8Array(), aad: annotation };
+  return { bytes, commitment, annotation, cluster: 'c', records: [] };
 }
 
 /** Held keys over a KMS whose calls a test answers one by one. */
 function openHeld({ capacity = 100, maxWaiting = 100 } = {}) {
-  const unwraps: { readonly of: ReceivedEnvelope; succeed(): LocalKey; fail(error: unknown): void }[] = [];
+  const unwraps: { readonly of: AnnotatedKey; succeed(): LocalKey; fail(error: unknown): void }[] = [];
   const held = new HeldKeys({
     capacity,
     maxWaiting,
@@ -250,7 +250,7 @@ describe('a caller that gives up', () => {
 });
 
 describe('above the capacity', () => {
-  const obtain = async ({ held, unwraps }: ReturnType<typeof openHeld>, wanted: ReceivedEnvelope) => {
+  const obtain = async ({ held, unwraps }: ReturnType<typeof openHeld>, wanted: AnnotatedKey) => {
     const obtained = held.obtain(wanted, patience);
     unwraps.at(-1)!.succeed();
     return obtained;
@@ -275,8 +275,8 @@ describe('above the capacity', () => {
     const seed = new Uint8Array(32);
     const opened = Promise.all(
       [envelope(), envelope(), envelope()].map(async (wanted) => {
-        const sealed = LocalKey.fromBytes(wanted.bytes).seal(seed, wanted.aad);
-        return (await held.obtain(wanted, patience)).open(sealed, wanted.aad);
+        const sealed = LocalKey.fromBytes(wanted.bytes).seal(seed, wanted.annotation);
+        return (await held.obtain(wanted, patience)).open(sealed, wanted.annotation);
       }),
     );
     for (const unwrap of unwraps) unwrap.succeed();
@@ -289,8 +289,8 @@ describe('above the capacity', () => {
     const wanted = envelope();
     const opened = Promise.all(
       [wanted, envelope(wanted.bytes, 'other records')].map(async (one) => {
-        const sealed = LocalKey.fromBytes(wanted.bytes).seal(new Uint8Array(32), one.aad);
-        return (await held.obtain(one, patience)).open(sealed, one.aad);
+        const sealed = LocalKey.fromBytes(wanted.bytes).seal(new Uint8Array(32), one.annotation);
+        return (await held.obtain(one, patience)).open(sealed, one.annotation);
       }),
     );
     for (const unwrap of unwraps) unwrap.succeed();
@@ -312,7 +312,7 @@ test('clearing destroys every held local key at once', async () => {
 test('a local key handed over for holding is found without an unwrap', () => {
   const { held, unwraps } = openHeld();
   const localKey = LocalKey.generate();
-  held.hold(localKey);
+  held.hold({ localKey, annotation: new Uint8Array() });
   expect(held.find(localKey.commitment)).toBe(localKey);
   expect(unwraps).toHaveLength(0);
 });

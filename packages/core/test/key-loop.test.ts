@@ -24,15 +24,21 @@ function openLoop(
   {
     limits,
     module = kms.module,
-    duty = () => Promise.resolve(),
-  }: { limits?: Partial<RemoteLimits>; module?: BackendModule<unknown>; duty?: () => Promise<void> } = {},
+    probe = () => Promise.resolve(),
+    tend = () => Promise.resolve(),
+  }: {
+    limits?: Partial<RemoteLimits>;
+    module?: BackendModule<unknown>;
+    probe?: () => Promise<void>;
+    tend?: () => Promise<void>;
+  } = {},
 ) {
   const observer = new RecordingObserver();
   const loop = new KeyLoop({
     key: { ...memoryKey(kms), module },
     limits: { probeIntervalMs: 5, remoteCallMs: 2_000, unwrapConcurrency: 4, ...limits },
     observer,
-    duty,
+    duties: { probe, tend },
   });
   onTestFinished(() => loop.close());
   return { loop, observer };
@@ -62,12 +68,16 @@ describe('a key', () => {
     const { loop, observer } = runLoop(kms);
     expect(loop.state).toEqual({
       name: 'prod',
+      role: 'write',
       backend: 'memory',
       state: 'opening',
       forMs: 0,
       lastGoodContactMs: undefined,
+      lastProbeMs: undefined,
       kekId: undefined,
       error: undefined,
+      outForMs: undefined,
+      refusedForMs: undefined,
     });
     gate.open();
     await until(() => loop.state.state === 'ready');
@@ -108,11 +118,11 @@ describe('a key', () => {
     expect(observer.keyChanges).toHaveLength(1);
   });
 
-  test('is failing while its duty fails', async () => {
+  test('is failing while what the ring does with it fails', async () => {
     const kms = new MemoryKms();
     let works = false;
     const { loop } = runLoop(kms, {
-      duty: async () => {
+      tend: async () => {
         if (!works) throw new BackendError('internal', 'no');
       },
     });
@@ -142,7 +152,7 @@ describe('rotation', () => {
     const inUse: (string | undefined)[] = [];
     kms.answers.currentKekId = () => readings[Math.min((reading += 1), readings.length - 1)];
     const { loop } = runLoop(kms, {
-      duty: async () => {
+      tend: async () => {
         inUse.push(loop.kekId);
       },
     });
@@ -374,7 +384,7 @@ describe('a remote call that is not answered', () => {
     kms.before[operation] = stall;
     const { loop, observer } = runLoop(kms, {
       limits: { remoteCallMs: 20 },
-      duty: async () => {
+      tend: async () => {
         await loop.wrap(LocalKey.generate());
       },
     });
@@ -403,7 +413,7 @@ describe('a remote call that is not answered', () => {
     kms.before[operation] = stall;
     const { loop } = runLoop(kms, {
       limits: { remoteCallMs: 20 },
-      duty: async () => {
+      tend: async () => {
         await loop.wrap(LocalKey.generate());
       },
     });
@@ -502,7 +512,7 @@ describe('a backend that breaks the contract is named, as an internal error, and
     const kms = new MemoryKms();
     tell(kms);
     const { loop } = runLoop(kms, {
-      duty: async () => {
+      tend: async () => {
         await loop.wrap(LocalKey.generate());
       },
     });

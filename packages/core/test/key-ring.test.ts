@@ -267,7 +267,7 @@ describe('rotation of the KEK', () => {
     expect(hex(await service.decrypt(sealed, patience))).toBe(hex(SEED));
     expect(hex(await service.decrypt(old, patience))).toBe(hex(SEED));
     expect(kms.calls.unwrap).toBe(unwraps);
-    expect(observer.publications).toEqual([
+    expect(observer.publications).toMatchObject([
       { keyId: old.keyId, previousKeyId: undefined },
       { keyId: sealed.keyId, previousKeyId: old.keyId },
     ]);

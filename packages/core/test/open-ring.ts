@@ -1,8 +1,10 @@
 import { onTestFinished } from 'vitest';
 import type { EnvelopeParts } from '../src/envelope.js';
-import type { Key } from '../src/key-loop.js';
+import type { Key } from '../src/key.js';
 import { KeyRing, type KeyRingOptions } from '../src/key-ring.js';
 import { KmsService } from '../src/kms-service.js';
+import { Rescue } from '../src/rescue.js';
+import type { Policy } from '../src/policy.js';
 import type { MemoryKms } from './memory-backend.js';
 import { RecordingObserver } from './recording-observer.js';
 import { until } from './until.js';
@@ -14,27 +16,41 @@ export const ONE_TURN_MS = 3_600_000;
 /** Never aborts. */
 export const patience: AbortSignal = new AbortController().signal;
 
-export function memoryKey(kms: MemoryKms, name = 'prod'): Key {
-  return { name, backendName: 'memory', module: kms.module, config: {} };
+/** A key of `kms` that writes, unless `change` says otherwise. */
+export function memoryKey(kms: MemoryKms, name = 'prod', change: Partial<Key> = {}): Key {
+  return { name, role: 'write', required: false, backendName: 'memory', module: kms.module, config: {}, ...change };
 }
 
-type RingSettings = Partial<Omit<KeyRingOptions, 'limits' | 'observer'>> & {
+/** Keeps nothing on disk. */
+const volatileRescue = await Rescue.open({ directory: undefined, cluster: CLUSTER, alarm: () => undefined });
+
+type RingSettings = Partial<Omit<KeyRingOptions, 'limits' | 'observer' | 'publish'>> & {
+  /** Stands for `keys` when there is one. */
+  readonly key?: Key;
   readonly limits?: Partial<KeyRingOptions['limits']>;
+  readonly publish?: Partial<KeyRingOptions['publish']>;
 };
 
+/** Minutes are milliseconds here. */
+const POLICY: Policy = { outage: { graceMs: 60, then: 'stay-ok' }, refusal: { afterMs: 10, action: 'report' } };
+
 /** A ring over `kms`, with pauses so short that a test need not wait; closed when the test is over. */
-export function openRing(kms: MemoryKms, { limits, ...options }: RingSettings = {}) {
+export function openRing(kms: MemoryKms, { limits, publish, key = memoryKey(kms), ...options }: RingSettings = {}) {
   const observer = new RecordingObserver();
   const ring = new KeyRing({
     cluster: CLUSTER,
     generation: 1,
-    key: memoryKey(kms),
-    publish: { quietMs: 0, latestMs: 0 },
+    keys: [key],
+    retired: [],
+    policy: POLICY,
+    rescue: volatileRescue,
     ...options,
+    publish: { quietMs: 0, latestMs: 0, startMs: 100, completeMs: 20, ...publish },
     limits: {
       probeIntervalMs: 5,
       remoteCallMs: 2_000,
       unwrapConcurrency: 4,
+      oldVersionsMs: 20,
       heldLocalKeys: 100,
       waitingDecrypts: 100,
       ...limits,
@@ -48,7 +64,7 @@ export function openRing(kms: MemoryKms, { limits, ...options }: RingSettings = 
 /** The same, once it seals. */
 export async function openReadyRing(kms: MemoryKms, settings: RingSettings = {}) {
   const opened = openRing(kms, settings);
-  await until(() => opened.ring.keyStates[0]?.state === 'ready');
+  await until(() => opened.ring.keyStates.every(({ state }) => state === 'ready'));
   return opened;
 }
 

@@ -1,11 +1,11 @@
 import type { Fact } from '../src/host.js';
-import type { Observer, RemoteCall } from '../src/observer.js';
+import type { Observer, Publication, RemoteCall } from '../src/observer.js';
 
 /** Keeps what core reports. */
 export class RecordingObserver implements Observer {
   readonly remoteCalls: RemoteCall[] = [];
   readonly keyChanges: { readonly key: string; readonly state: 'ready' | 'failing'; readonly error?: Error }[] = [];
-  readonly publications: { readonly keyId: string; readonly previousKeyId: string | undefined }[] = [];
+  readonly publications: ({ readonly keyId: string } & Publication)[] = [];
   readonly alarms: string[] = [];
   readonly facts: { readonly key: string; readonly fact: Fact }[] = [];
 
@@ -17,8 +17,8 @@ export class RecordingObserver implements Observer {
     this.keyChanges.push({ key, ...change });
   }
 
-  published(keyId: string, { previousKeyId }: { readonly previousKeyId: string | undefined }): void {
-    this.publications.push({ keyId, previousKeyId });
+  published(keyId: string, change: Publication): void {
+    this.publications.push({ keyId, ...change });
   }
 
   alarm(text: string): void {

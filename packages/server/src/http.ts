@@ -1,9 +1,12 @@
 import type { KeyRing, KeyState, KmsService } from '@sealwax/core';
 import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { Facts } from './facts.js';
+import { keyReport } from './key-report.js';
 import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
 
 const BUSY_RETRY_MS = 5_000;
+const BASE = 'http://localhost';
 const TEXT = 'text/plain; charset=utf-8';
 
 interface HttpOptions {
@@ -12,17 +15,24 @@ interface HttpOptions {
   readonly service: KmsService;
   readonly ring: KeyRing;
   readonly metrics: Metrics;
+  readonly facts: Facts;
   readonly log: Log;
 }
 
 /**
- * Serves /livez, /readyz and /metrics. A busy port is logged and tried again for ever: it never stops the socket.
+ * Serves /livez, /readyz, /keys and /metrics. A busy port is logged and tried again for ever: it never stops the socket.
  *
  * @returns closes the server
  */
-export function serveHttp({ address, service, ring, metrics, log }: HttpOptions): () => void {
+export function serveHttp({ address, service, ring, metrics, facts, log }: HttpOptions): () => void {
   const server = createServer((request, response) => {
-    const url = new URL(request.url ?? '/', 'http://localhost');
+    const target = request.url ?? '/';
+    // What a client sends need not be a URL ("//" is none), and a throw in here would end the process.
+    if (!URL.canParse(target, BASE)) {
+      answer(response, 400, 'not a URL\n');
+      return;
+    }
+    const url = new URL(target, BASE);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       answer(response, 405, 'only GET\n');
     } else if (url.pathname === '/livez') {
@@ -31,9 +41,14 @@ export function serveHttp({ address, service, ring, metrics, log }: HttpOptions)
     } else if (url.pathname === '/readyz') {
       const { healthz } = service.health();
       const details = url.searchParams.has('verbose')
-        ? ring.keyStates.map((state) => `${describe(state)}\n`).join('')
+        ? [...ring.keyStates.map(describe), ...ring.standingAlarms.map((text) => `degraded: ${text}`)]
+            .map((line) => `${line}\n`)
+            .join('')
         : '';
       answer(response, healthz === 'ok' ? 200 : 503, `${details}${healthz}\n`);
+    } else if (url.pathname === '/keys') {
+      const report = keyReport(ring, { status: service.health(), facts });
+      answer(response, 200, `${JSON.stringify(report)}\n`, 'application/json');
     } else if (url.pathname === '/metrics') {
       metrics.text().then(
         (text) => {
@@ -45,14 +60,14 @@ export function serveHttp({ address, service, ring, metrics, log }: HttpOptions)
         },
       );
     } else {
-      answer(response, 404, 'try /livez, /readyz, /readyz?verbose or /metrics\n');
+      answer(response, 404, 'try /livez, /readyz, /readyz?verbose, /keys or /metrics\n');
     }
   });
   return keepListening(server, address, log);
 }
 
 /** One line of `/readyz?verbose`. */
-function describe({ name, backend, state, forMs, lastGoodContactMs, kekId, error }: KeyState): string {
+function describe({ name, role, backend, state, forMs, lastGoodContactMs, kekId, error }: KeyState): string {
   const seconds = (ms: number) => `${Math.floor(ms / 1000)} s`;
   const parts = [
     `${state} for ${seconds(forMs)}`,
@@ -60,7 +75,7 @@ function describe({ name, backend, state, forMs, lastGoodContactMs, kekId, error
     lastGoodContactMs === undefined ? 'no good contact yet' : `last good contact ${seconds(lastGoodContactMs)} ago`,
     ...(error === undefined ? [] : [`${error.code}: ${error.message}`]),
   ];
-  return `[${state === 'ready' ? '+' : '-'}] key ${name} (${backend}): ${parts.join('; ')}`;
+  return `[${state === 'ready' ? '+' : '-'}] key ${name} (${role}, ${backend}): ${parts.join('; ')}`;
 }
 
 function answer(response: ServerResponse, status: number, body: string, contentType = TEXT): void {

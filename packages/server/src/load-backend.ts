@@ -1,5 +1,5 @@
 import { BACKEND_API_VERSION, type BackendModule, type Key } from '@sealwax/core';
-import { locate, nearest, type LocatedError, type SchemaIssue } from './config/issue.js';
+import { eachUnknownKey, locate, nearest, type LocatedError, type SchemaIssue } from './config/issue.js';
 import type { KeyConfig } from './config/schema.js';
 
 /** The backends that are chosen by a short name, and their packages. The only place in the server that names a provider. */
@@ -34,9 +34,11 @@ export async function loadBackend(
   const outcome = await module.config['~standard'].validate(key.config ?? {});
   if (outcome.issues !== undefined) {
     const section = configJsonSchema(module);
-    return { located: outcome.issues.map((issue) => locate(issue as SchemaIssue, [...path, 'config'], section)) };
+    const issues = (outcome.issues as readonly SchemaIssue[]).flatMap(eachUnknownKey);
+    return { located: issues.map((issue) => locate(issue, [...path, 'config'], section)) };
   }
-  return { name: key.name, backendName: key.backend, module, config: outcome.value };
+  const { name, role, required, backend: backendName } = key;
+  return { name, role, required, backendName, module, config: outcome.value };
 }
 
 /** The module of a backend's package, or the reason why there is none. */

@@ -23,6 +23,8 @@ export class Metrics {
   readonly #alarms: Counter;
   readonly #credentialExpiry: Gauge<'key'>;
   readonly #backendGauge: Gauge<'key' | 'name'>;
+  readonly #configReloads: Counter<'outcome'>;
+  readonly #configReloaded: Gauge;
 
   constructor(version: string) {
     const registers = [this.#registry];
@@ -79,6 +81,18 @@ export class Metrics {
       labelNames: ['key'],
       registers,
     });
+    this.#configReloads = new Counter({
+      name: 'sealwax_config_reloads_total',
+      help: 'Configs read anew; refused ones changed nothing.',
+      labelNames: ['outcome'],
+      registers,
+    });
+    this.#configReloaded = new Gauge({
+      name: 'sealwax_config_last_reload_successful',
+      help: '1 when the config file is in force as it stands, 0 when its last change was refused.',
+      registers,
+    });
+    this.#configReloaded.set(1);
     this.#backendGauge = new Gauge({
       name: 'sealwax_backend_gauge',
       help: 'Figures that backends report.',
@@ -100,6 +114,11 @@ export class Metrics {
     this.#rpcSeconds.observe({ method }, durationMs / 1000);
   }
 
+  configReloaded(outcome: 'ok' | 'refused'): void {
+    this.#configReloads.inc({ outcome });
+    this.#configReloaded.set(Number(outcome === 'ok'));
+  }
+
   /** Gauges that are read from `ring` at each scrape. */
   watch(ring: KeyRing): void {
     const registers = [this.#registry];
@@ -109,6 +128,86 @@ export class Metrics {
       registers,
       collect() {
         this.set(ring.heldLocalKeys);
+      },
+    });
+    new Gauge({
+      name: 'sealwax_local_keys_remembered',
+      help: 'Local keys whose records are remembered in the state directory.',
+      registers,
+      collect() {
+        this.set(ring.rememberedLocalKeys);
+      },
+    });
+    new Gauge({
+      name: 'sealwax_local_keys_rescued',
+      help: 'Local keys that were wrapped anew because their KEK was lost.',
+      registers,
+      collect() {
+        this.set(ring.rescuedLocalKeys);
+      },
+    });
+    new Gauge({
+      name: 'sealwax_alarms_standing',
+      help: 'What an operator has to look at now; /keys says what.',
+      registers,
+      collect() {
+        this.set(ring.standingAlarms.length);
+      },
+    });
+    new Gauge({
+      name: 'sealwax_key_role_info',
+      help: 'Always 1; the role a key has in the config that is in force.',
+      labelNames: ['key', 'backend', 'role'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { name, backend, role } of ring.keyStates) this.set({ key: name, backend, role }, 1);
+      },
+    });
+    new Gauge({
+      name: 'sealwax_key_carried_seconds',
+      help: 'How long each answer to Encrypt has carried a record of this key, so that it alone could open what was written since; absent when the last one did not.',
+      labelNames: ['key'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { name, carriedForMs } of ring.keyStates) {
+          if (carriedForMs !== undefined) this.set({ key: name }, carriedForMs / 1000);
+        }
+      },
+    });
+    new Gauge({
+      name: 'sealwax_key_needed_seconds',
+      help: 'Time since a Decrypt last needed this key; absent when none did since start.',
+      labelNames: ['key'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { name, neededMs } of ring.keyStates) {
+          if (neededMs !== undefined) this.set({ key: name }, neededMs / 1000);
+        }
+      },
+    });
+    new Gauge({
+      name: 'sealwax_key_refused_seconds',
+      help: 'For how long every probe of a key was refused while its login was good; absent when the last one was not.',
+      labelNames: ['key'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { name, refusedForMs } of ring.keyStates) {
+          if (refusedForMs !== undefined) this.set({ key: name }, refusedForMs / 1000);
+        }
+      },
+    });
+    new Gauge({
+      name: 'sealwax_key_lost',
+      help: '1 when what a key wrapped last cannot be unwrapped any more.',
+      labelNames: ['key'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { name, lost } of ring.keyStates) this.set({ key: name }, Number(lost));
       },
     });
     new Gauge({
@@ -125,6 +224,7 @@ export class Metrics {
       labelNames: ['key', 'backend', 'state'],
       registers,
       collect() {
+        this.reset();
         for (const { name, backend, state } of ring.keyStates) {
           for (const each of KEY_STATES) this.set({ key: name, backend, state: each }, Number(each === state));
         }
@@ -136,6 +236,7 @@ export class Metrics {
       labelNames: ['key'],
       registers,
       collect() {
+        this.reset();
         for (const { name, forMs } of ring.keyStates) this.set({ key: name }, forMs / 1000);
       },
     });
@@ -145,6 +246,7 @@ export class Metrics {
       labelNames: ['key'],
       registers,
       collect() {
+        this.reset();
         for (const { name, lastGoodContactMs } of ring.keyStates) {
           if (lastGoodContactMs !== undefined) this.set({ key: name }, lastGoodContactMs / 1000);
         }

@@ -1,9 +1,10 @@
 import type { Observer } from '@sealwax/core';
+import type { Facts } from './facts.js';
 import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
 
 /** Turns core's reports into log lines and metrics. */
-export function observe(log: Log, metrics: Metrics): Observer {
+export function observe(log: Log, metrics: Metrics, facts: Facts): Observer {
   const count = metrics.observer;
   return {
     remoteCall(call) {
@@ -27,6 +28,7 @@ export function observe(log: Log, metrics: Metrics): Observer {
     },
     fact(key, fact) {
       count.fact(key, fact);
+      facts.note(key, fact);
       if (fact.kind === 'advice') log.info({ key }, fact.text);
     },
   };

@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { url as inspectorUrl } from 'node:inspector';
+import { close as closeInspector, url as inspectorUrl } from 'node:inspector';
 import { ConfigError } from '@sealwax/core';
 import type { Log } from './log.js';
 
@@ -29,6 +29,8 @@ export function closeDebugDoors(log: Log): void {
   process.on('SIGUSR1', () => {
     log.warn('SIGUSR1 ignored: it would open the inspector');
   });
+  // It may have come before the handler; `refuseUnsafeEnvironment` has seen that nobody asked for an inspector.
+  if (inspectorUrl() !== undefined) closeInspector();
   if (process.platform !== 'linux') return;
   // `bin/sealwax` sets the limit; only a server that was started without it gets here with another.
   if (/^Max core file size\s+0\s/m.test(readFileSync('/proc/self/limits', 'utf8'))) return;

@@ -1,10 +1,12 @@
-import { KeyRing, KmsService, type KeyRingOptions } from '@sealwax/core';
+import { KeyRing, KmsService, Remembered, Rescue, type RingConfig } from '@sealwax/core';
 import type { LoadedConfig } from './config/load.js';
+import { Facts } from './facts.js';
 import { openGrpcServer } from './grpc.js';
 import { serveHttp } from './http.js';
 import type { Log } from './log.js';
 import { Metrics } from './metrics.js';
 import { observe } from './observe.js';
+import { keepReloading } from './reload.js';
 import { listen } from './socket.js';
 import { version } from './version.js';
 
@@ -15,18 +17,31 @@ const GRACE_MS = 5_000;
 export interface Running {
   /** Finishes what is in flight, for 5 s at most, and removes the socket. */
   close(): Promise<void>;
+  /** Reads the config file again. */
+  reload(): void;
 }
 
 /**
  * Composes what the config names and opens the socket, whether or not a KMS answers.
  *
- * @throws {ConfigError} when the socket cannot be made
+ * @param configFile - watched, and read again when it changes
+ * @throws {ConfigError} when the socket cannot be made, or remembered local keys need a key that is not configured
  */
-export async function serve(config: LoadedConfig, log: Log): Promise<Running> {
+export async function serve(config: LoadedConfig, configFile: string, log: Log): Promise<Running> {
   const metrics = new Metrics(version);
-  const [key] = config.loadedKeys;
-  if (key === undefined) throw new Error('the schema lets no config without a key through');
-  const ring = new KeyRing({ key, ...ringOptions(config), observer: observe(log, metrics) });
+  const facts = new Facts();
+  const observer = observe(log, metrics, facts);
+  const { cluster } = config;
+  const alarm = (text: string) => {
+    observer.alarm(text);
+  };
+  const directory = config.state?.path;
+  const remembered =
+    directory === undefined
+      ? undefined
+      : await Remembered.open({ directory, cluster, capacity: config.limits.heldLocalKeys, alarm });
+  const rescue = await Rescue.open({ directory, cluster, alarm });
+  const ring = new KeyRing({ cluster, observer, remembered, rescue, ...ringConfig(config) });
   metrics.watch(ring);
   const service = new KmsService(ring);
   const grpc = openGrpcServer(service, log, metrics);
@@ -35,10 +50,15 @@ export async function serve(config: LoadedConfig, log: Log): Promise<Running> {
     const socket = await listen(config.socket, (connection) => {
       grpc.inject(connection);
     });
-    log.info({ version, cluster: config.cluster, socket: config.socket.path }, 'listening');
-    const closeHttp = serveHttp({ address: config.http.address, service, ring, metrics, log });
+    log.info({ version, cluster, socket: config.socket.path }, 'listening');
+    const closeHttp = serveHttp({ address: config.http.address, service, ring, metrics, facts, log });
+    const reloading = keepReloading(configFile, { config, ring, metrics, log });
     return {
+      reload() {
+        reloading.now();
+      },
       async close() {
+        reloading.stop();
         await socket.close();
         await grpc.close(GRACE_MS);
         closeHttp();
@@ -51,24 +71,38 @@ export async function serve(config: LoadedConfig, log: Log): Promise<Running> {
   }
 }
 
-/** The config's seconds as core's milliseconds. */
-export function ringOptions({
-  cluster,
+/** The config's seconds and minutes as core's milliseconds. */
+export function ringConfig({
   generation,
   limits,
   probe,
   publish,
-}: LoadedConfig): Omit<KeyRingOptions, 'key' | 'observer'> {
+  outage,
+  refusal,
+  retired,
+  loadedKeys,
+}: LoadedConfig): RingConfig {
   return {
-    cluster,
     generation,
+    keys: loadedKeys,
+    retired,
     limits: {
       probeIntervalMs: probe.intervalSeconds * 1000,
+      oldVersionsMs: probe.oldVersionsSeconds * 1000,
       remoteCallMs: limits.remoteCallSeconds * 1000,
       unwrapConcurrency: limits.unwrapConcurrency,
       heldLocalKeys: limits.heldLocalKeys,
       waitingDecrypts: limits.waitingDecrypts,
     },
-    publish: { quietMs: publish.quietSeconds * 1000, latestMs: publish.latestSeconds * 1000 },
+    publish: {
+      quietMs: publish.quietSeconds * 1000,
+      latestMs: publish.latestSeconds * 1000,
+      startMs: publish.startSeconds * 1000,
+      completeMs: publish.completeSeconds * 1000,
+    },
+    policy: {
+      outage: { graceMs: outage.graceMinutes * 60_000, then: outage.then },
+      refusal: { afterMs: refusal.afterMinutes * 60_000, action: refusal.action },
+    },
   };
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { chmod, chown, lstat, mkdir, rename, rm } from 'node:fs/promises';
+import { lstatSync, readFileSync, renameSync, rmSync, type BigIntStats } from 'node:fs';
+import { chmod, chown, lstat, mkdir, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import { ConfigError, isConfigError, systemErrorText } from '@sealwax/core';
@@ -33,42 +33,45 @@ export async function listen(
   const gid = options.group === undefined ? undefined : groupId(options.group);
   await makeParent(path.dirname(options.path), gid);
   const temporary = `${options.path}.new`;
-  await refuseIfTaken(temporary);
-  await rm(temporary, { force: true });
+  await removeStale(temporary);
   const server = createServer(onConnection);
-  await bind(server, temporary);
+  const ino = await bind(server, temporary);
   try {
     await refuseIfTaken(options.path);
     if (gid !== undefined) await chown(temporary, process.geteuid?.() ?? 0, gid);
     await chmod(temporary, parseInt(options.mode, 8));
-    await rename(temporary, options.path);
+    // Without a pause in between, so that nobody takes the name.
+    if (lstatSync(temporary).ino !== ino) throw taken(temporary);
+    renameSync(temporary, options.path);
   } catch (error) {
     // libuv removes the file that it bound.
     server.close();
     if (isConfigError(error)) throw error;
     throw new ConfigError('socket', `${options.path}: ${systemErrorText(error)}`, { cause: error });
   }
-  const { ino } = await lstat(options.path);
   return {
     async close() {
       server.close();
       const now = await lstat(options.path).catch(() => undefined);
-      if (now?.ino === ino) await rm(options.path);
+      if (now?.ino === ino) await rm(options.path, { force: true });
     },
   };
 }
 
-/** Resolves when `server` listens on `file` with mode 0600. */
-async function bind(server: Server, file: string): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
+/** Resolves, with the inode, when `server` listens on `file` with mode 0600. Fails when there is anything at `file`. */
+async function bind(server: Server, file: string): Promise<number> {
+  return new Promise((resolve, reject) => {
     server.once('error', (error) => {
       reject(new ConfigError('socket.path', `${file}: ${systemErrorText(error)}`, { cause: error }));
     });
-    server.once('listening', resolve);
     // libuv binds before listen() returns, so the umask is ours for exactly that call.
     const umask = process.umask(0o177);
     server.listen(file);
     process.umask(umask);
+    const ino = lstatSync(file, { throwIfNoEntry: false })?.ino ?? 0;
+    server.once('listening', () => {
+      resolve(ino);
+    });
   });
 }
 
@@ -83,10 +86,19 @@ async function makeParent(directory: string, gid: number | undefined): Promise<v
   }
 }
 
-/** Resolves when nothing is at `file`, or a socket that no process listens on. */
-async function refuseIfTaken(file: string): Promise<void> {
-  const found = await lstat(file).catch(() => undefined);
-  if (found === undefined) return;
+/** Removes a socket at `file` that no process listens on; what else is there is refused. */
+async function removeStale(file: string): Promise<void> {
+  const stale = await refuseIfTaken(file);
+  if (stale === undefined) return;
+  // Another process that starts may have put its own there meanwhile: looked at without a pause, and not by the inode alone, which is soon used again.
+  const now = lstatSync(file, { bigint: true, throwIfNoEntry: false });
+  if (now?.ino === stale.ino && now.ctimeNs === stale.ctimeNs) rmSync(file);
+}
+
+/** Resolves when nothing is at `file`, or, with what it is, a socket that no process listens on. */
+async function refuseIfTaken(file: string): Promise<BigIntStats | undefined> {
+  const found = await lstat(file, { bigint: true }).catch(() => undefined);
+  if (found === undefined) return undefined;
   // A connect to a regular file is refused just as one to a stale socket: only lstat tells them apart.
   if (!found.isSocket())
     throw new ConfigError('socket.path', `${file} is there and is no socket; it is left untouched`);
@@ -100,7 +112,12 @@ async function refuseIfTaken(file: string): Promise<void> {
       resolve(!('code' in error && (error.code === 'ECONNREFUSED' || error.code === 'ENOENT')));
     });
   });
-  if (living) throw new ConfigError('socket.path', `${file} is served by another process; stop that one first`);
+  if (living) throw taken(file);
+  return found;
+}
+
+function taken(file: string): ConfigError {
+  return new ConfigError('socket.path', `${file} is served by another process; stop that one first`);
 }
 
 function groupId(group: string | number): number {

@@ -34,9 +34,14 @@ export interface Faults {
 /** The service under test, its backend, and the ways to break it. */
 export interface Harness {
   /** What the package exports as `backend`. */
-  readonly module: BackendModule<never>;
+  readonly module: BackendModule<unknown>;
   /** The key's `config` section as it stands in the config file; checked by `module.config`. */
   readonly config: unknown;
+  /**
+   * Where another process imports `module` from: a `file:` URL or an absolute path of JavaScript that node runs as it is,
+   * for instance `import.meta.resolve('sealwax-backend-acme')`. Without it, the cases that need another process are skipped.
+   */
+  readonly moduleUrl?: string;
   /** Secrets that must appear in no message: tokens, PINs, passwords. */
   readonly secrets: readonly string[];
   readonly faults: Faults;

@@ -1,45 +1,121 @@
-import { bytesPerObject, checkKey, isBackendError, type LocalKeyRecord, type Observer } from '@sealwax/core';
-import { loadConfig } from '../config/load.js';
+import { bytesPerObject, checkKey, isBackendError, type Fact, type LocalKeyRecord, type Observer } from '@sealwax/core';
+import { loadConfig, type LoadedConfig } from '../config/load.js';
 import { refuseUnsafeEnvironment } from '../process-guard.js';
-import { ringOptions } from '../serve.js';
+import { ringConfig } from '../serve.js';
 
 const WARN_BYTES = 1024;
+
+interface CheckOptions {
+  /** `text` when absent. */
+  readonly output?: 'text' | 'json';
+  /** The config of another node, to be compared. */
+  readonly against?: string | undefined;
+}
+
+/** What came of one key. */
+interface Verdict {
+  readonly key: string;
+  readonly role: string;
+  readonly backend: string;
+  readonly ok: boolean;
+  readonly kekId: string | undefined;
+  readonly text: string;
+  readonly facts: readonly string[];
+}
 
 /**
  * `sealwax check`: does with each key what serving would do, and prints a verdict.
  *
- * @returns whether every key passed
- * @throws {ConfigError} when the config itself is wrong
+ * @returns whether every key passed, and the two configs agree where there are two
+ * @throws {ConfigError} when a config itself is wrong
  */
-export async function check(configFile: string): Promise<boolean> {
+export async function check(configFile: string, { output = 'text', against }: CheckOptions = {}): Promise<boolean> {
   refuseUnsafeEnvironment();
+  const print = (line: string) => {
+    if (output === 'text') console.log(line);
+  };
   const config = await loadConfig(configFile);
-  console.log(`config ${configFile}: ok, cluster ${config.cluster}`);
-  const { limits, cluster, generation } = ringOptions(config);
+  print(`config ${configFile}: ok, cluster ${config.cluster}`);
+  const { verdicts, records } = await tryKeys(config, print);
+  const failed = verdicts.filter(({ ok }) => !ok).length;
+  const writer = config.loadedKeys.find(({ role }) => role === 'write');
+  if (failed > 0) print(`${failed} of ${verdicts.length} keys failed`);
+  if (writer !== undefined && records.length > 0) {
+    const bytes = bytesPerObject(records, {
+      cluster: config.cluster,
+      generation: config.generation,
+      writer: writer.name,
+    });
+    const warning = bytes > WARN_BYTES ? `: more than ${WARN_BYTES}; fewer keys make it less` : '';
+    if (failed === 0) print(`every object in etcd grows by ${bytes} bytes${warning}`);
+  }
+  const differences = against === undefined ? [] : await compare({ config, verdicts }, against);
+  for (const difference of differences) print(`differs from ${against ?? ''}: ${difference}`);
+  if (against !== undefined && differences.length === 0) print(`${against}: agrees`);
+  if (output === 'json') {
+    console.log(JSON.stringify({ cluster: config.cluster, keys: verdicts, differences }, undefined, 2));
+  }
+  return failed === 0 && differences.length === 0;
+}
+
+async function tryKeys(
+  config: LoadedConfig,
+  print: (line: string) => void,
+): Promise<{ readonly verdicts: readonly Verdict[]; readonly records: readonly LocalKeyRecord[] }> {
+  const { limits } = ringConfig(config);
+  const verdicts: Verdict[] = [];
   const records: LocalKeyRecord[] = [];
   for (const key of config.loadedKeys) {
     const facts: string[] = [];
+    const identity = { key: key.name, role: key.role, backend: key.backendName, facts };
+    let verdict: Verdict;
     try {
       const record = await checkKey(key, limits, noteFacts(facts));
-      records.push(record);
-      console.log(`key ${key.name} (${key.backendName}): ok: wraps and unwraps with ${record.kekId}`);
+      if (key.role !== 'read') records.push(record);
+      const text = `ok: wraps and unwraps with ${record.kekId}`;
+      verdict = { ...identity, ok: true, kekId: record.kekId, text };
     } catch (error) {
       if (!isBackendError(error)) throw error;
-      console.log(`key ${key.name} (${key.backendName}): FAILED: ${error.code}: ${error.message}`);
+      const mayNotWrap = key.role === 'read' && error.code === 'permission-denied';
+      const text = mayNotWrap
+        ? 'ok: may not wrap, and need not; whether it unwraps is seen with data only'
+        : `FAILED: ${error.code}: ${error.message}`;
+      verdict = { ...identity, ok: mayNotWrap, kekId: undefined, text };
     }
-    for (const fact of facts) console.log(`key ${key.name}: ${fact}`);
+    verdicts.push(verdict);
+    print(`key ${verdict.key} (${verdict.role}, ${verdict.backend}): ${verdict.text}`);
+    for (const fact of facts) print(`key ${verdict.key}: ${fact}`);
   }
-  const failed = config.loadedKeys.length - records.length;
-  const [writer] = config.loadedKeys;
-  if (failed > 0 || writer === undefined) {
-    console.log(`${failed} of ${config.loadedKeys.length} keys failed`);
-    return false;
+  return { verdicts, records };
+}
+
+/** What two nodes of one cluster must agree on and do not. */
+async function compare(
+  ours: { readonly config: LoadedConfig; readonly verdicts: readonly Verdict[] },
+  otherFile: string,
+): Promise<readonly string[]> {
+  const other = await loadConfig(otherFile);
+  const { verdicts: others } = await tryKeys(other, () => undefined);
+  const differences: string[] = [];
+  for (const setting of ['cluster', 'generation'] as const) {
+    const [here, there] = [ours.config[setting], other[setting]];
+    if (here !== there) differences.push(`${setting}: ${here} here, ${there} there`);
   }
-  const bytes = bytesPerObject(records, { cluster, generation, writer: writer.name });
-  console.log(
-    `every object in etcd grows by ${bytes} bytes${bytes > WARN_BYTES ? `: more than ${WARN_BYTES}; fewer keys make it less` : ''}`,
-  );
-  return true;
+  const names = new Set([...ours.verdicts, ...others].map(({ key }) => key));
+  for (const name of names) {
+    const here = ours.verdicts.find(({ key }) => key === name);
+    const there = others.find(({ key }) => key === name);
+    if (here === undefined || there === undefined) {
+      differences.push(`key ${name}: only ${here === undefined ? 'there' : 'here'}`);
+      continue;
+    }
+    for (const part of ['role', 'backend', 'kekId'] as const) {
+      if (here[part] !== there[part]) {
+        differences.push(`key ${name}: ${part}: ${here[part] ?? 'unknown'} here, ${there[part] ?? 'unknown'} there`);
+      }
+    }
+  }
+  return differences;
 }
 
 /** Keeps what a backend reports; what fails is thrown as well. */
@@ -51,9 +127,14 @@ function noteFacts(facts: string[]): Observer {
     published: nothing,
     alarm: nothing,
     fact(_key, fact) {
-      if (fact.kind === 'advice') facts.push(`advice: ${fact.text}`);
-      if (fact.kind === 'credential-expiry' && fact.at !== undefined)
-        facts.push(`credential expires ${fact.at.toISOString()}`);
+      const text = textOf(fact);
+      if (text !== undefined && !facts.includes(text)) facts.push(text);
     },
   };
+}
+
+function textOf(fact: Fact): string | undefined {
+  if (fact.kind === 'advice') return `advice: ${fact.text}`;
+  if (fact.kind === 'gauge') return `${fact.name}: ${fact.value}`;
+  return fact.at === undefined ? undefined : `credential expires ${fact.at.toISOString()}`;
 }

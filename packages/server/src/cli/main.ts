@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { isConfigError } from '@sealwax/core';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { version } from '../version.js';
 import { runBackendCommand } from './backend-command.js';
 import { check } from './check.js';
 import { printConfigSchema } from './config-schema.js';
+import { showKeys } from './keys.js';
 import { runServer } from './serve.js';
 
 const CONFIG = ['--config <file>', 'the config file', '/etc/sealwax/config.yaml'] as const;
@@ -25,8 +26,20 @@ program
   .command('check')
   .description('check the config; open each key, wrap and unwrap with it; exit 1 if anything fails')
   .option(...CONFIG)
-  .action(async ({ config }: { config: string }) => {
-    process.exitCode = (await check(config)) ? 0 : 1;
+  .option('--against <file>', 'the config of another node: names, roles, KEK ids and cluster must agree')
+  .action(async ({ config, against }: { config: string; against?: string }) => {
+    process.exitCode = (await check(config, { against })) ? 0 : 1;
+  });
+
+program
+  .command('keys')
+  .description(
+    'show each key with its role, state and KEK id, as the running plugin sees it; exit 1 if one is not well',
+  )
+  .option(...CONFIG)
+  .addOption(new Option('-o, --output <format>', 'how to show it').choices(['text', 'json']).default('text'))
+  .action(async ({ config, output }: { config: string; output: 'text' | 'json' }) => {
+    process.exitCode = (await showKeys(config, { output })) ? 0 : 1;
   });
 
 program

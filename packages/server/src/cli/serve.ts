@@ -13,18 +13,27 @@ export async function runServer(configFile: string): Promise<void> {
   process.on('unhandledRejection', (error) => {
     log.error({ error }, 'unhandled rejection, likely of a backend');
   });
-  const running = await serve(config, log);
+  const running = await serve(config, configFile, log);
 
   let stopping = false;
   const stop = (signal: NodeJS.Signals) => {
     if (stopping) process.exit(1);
     stopping = true;
     log.info({ signal }, 'stopping; a second signal stops at once');
-    void running.close().then(() => {
-      log.info('stopped');
-      process.exit(0);
-    });
+    running.close().then(
+      () => {
+        log.info('stopped');
+        process.exit(0);
+      },
+      (error: unknown) => {
+        log.error({ error }, 'stopped in disorder');
+        process.exit(1);
+      },
+    );
   };
+  process.on('SIGHUP', () => {
+    running.reload();
+  });
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
 }

@@ -23,6 +23,12 @@ export interface LocatedError {
   readonly path: readonly PropertyKey[];
 }
 
+/** An issue that names several unknown keys, as one issue for each. */
+export function eachUnknownKey(issue: SchemaIssue): readonly SchemaIssue[] {
+  if (issue.code !== 'unrecognized_keys' || issue.keys === undefined) return [issue];
+  return issue.keys.map((unknownKey) => ({ ...issue, keys: [unknownKey] }));
+}
+
 /**
  * An issue as a `ConfigError`; for an unknown key, with the known key that is nearest.
  *

@@ -1,15 +1,17 @@
 import { ConfigError, FileError, isMissingFile, readTrustedFile } from '@sealwax/core';
-import { LineCounter, parseDocument, type Document } from 'yaml';
+import type { Document } from 'yaml';
 import { z } from 'zod';
 import { loadBackend, type LoadedKey } from '../load-backend.js';
-import { locate, type LocatedError } from './issue.js';
-import { configSchema, type Config } from './schema.js';
+import { eachUnknownKey, locate, type LocatedError } from './issue.js';
+import { parseYaml } from './parse-yaml.js';
+import { configSchema, settleRoles, type Config } from './schema.js';
 
 // Whoever can write to the config decides which KMS wraps; it may be read by all, as no secret stands in it.
 const FORBIDDEN_MODE = 0o022;
 
 /** A config file that is right in every part, its backends loaded and their sections checked. */
-export interface LoadedConfig extends Config {
+export interface LoadedConfig extends Omit<Config, 'keys'> {
+  /** In the order of the file. */
   readonly loadedKeys: readonly LoadedKey[];
 }
 
@@ -28,24 +30,22 @@ export async function loadConfig(file: string): Promise<LoadedConfig> {
       cause: error,
     });
   }
-  const lines = new LineCounter();
-  // prettyErrors would quote the file's text.
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const place = (offset: number) => `${file}:${lines.linePos(offset).line}`;
-  if (document.errors.length > 0) {
-    throw new ConfigError('', document.errors.map(({ pos, message }) => `${place(pos[0])}: ${message}`).join('\n'));
-  }
+  const { value, document, place } = parseYaml(text, file);
   const refuse = (located: readonly LocatedError[]) =>
     new ConfigError(
       '',
       located.map(({ path, error }) => `${place(offsetOf(document, path))}: ${error.message}`).join('\n'),
     );
 
-  const parsed = configSchema.safeParse(document.toJS());
-  if (!parsed.success)
-    throw refuse(parsed.error.issues.map((issue) => locate(issue, [], z.toJSONSchema(configSchema, { io: 'input' }))));
+  const parsed = configSchema.safeParse(value);
+  if (!parsed.success) {
+    const schema = z.toJSONSchema(configSchema, { io: 'input' });
+    throw refuse(parsed.error.issues.flatMap(eachUnknownKey).map((issue) => locate(issue, [], schema)));
+  }
+  const { keys, issues } = settleRoles(parsed.data);
+  if (issues.length > 0) throw refuse(issues.map((issue) => locate(issue, [], undefined)));
   const loadedKeys: LoadedKey[] = [];
-  for (const [index, key] of parsed.data.keys.entries()) {
+  for (const [index, key] of keys.entries()) {
     const loaded = await loadBackend(key, ['keys', index]);
     if ('located' in loaded) throw refuse(loaded.located);
     loadedKeys.push(loaded);
@@ -76,6 +76,6 @@ function startOf(item: unknown, index: number, step: PropertyKey | undefined): n
   const node: unknown = 'key' in item ? item.key : item;
   if (typeof node !== 'object' || node === null || !('range' in node) || !Array.isArray(node.range)) return undefined;
   const matches = 'key' in item ? 'value' in node && node.value === step : index === step;
-  const [start]: unknown[] = node.range;
+  const start: unknown = node.range[0];
   return matches && typeof start === 'number' ? start : undefined;
 }

@@ -1,3 +1,4 @@
+import type { Role } from '@sealwax/core';
 import { z } from 'zod';
 
 /** A DNS label: it becomes part of the key id and of metric labels. */
@@ -11,7 +12,7 @@ const count = z.int().min(1);
 
 const socket = z.strictObject({
   path: absolutePath
-    .max(100, 'must have at most 100 bytes: the system’s limit for sockets')
+    .refine((path) => Buffer.byteLength(path) <= 100, 'must have at most 100 bytes: the system’s limit for sockets')
     .default('/run/sealwax/kms.sock')
     .describe('The unix socket that kube-apiserver connects to.'),
   mode: z
@@ -30,6 +31,7 @@ const http = z.strictObject({
   address: z
     .string()
     .regex(/^(\[[0-9a-fA-F:]+\]|[^:[\]]+):\d{1,5}$/, 'must be ADDRESS:PORT, for instance 127.0.0.1:9412')
+    .refine((address) => Number(address.slice(address.lastIndexOf(':') + 1)) <= 65_535, 'must have a port below 65536')
     .default('127.0.0.1:9412')
     .describe('Where /livez, /readyz and /metrics are served.'),
 });
@@ -46,11 +48,52 @@ const probe = z.strictObject({
     .max(3600)
     .default(60)
     .describe('How often each key is asked for its KEK version and to unwrap: two calls of the KMS each time.'),
+  oldVersionsSeconds: positive
+    .default(3600)
+    .describe('How often one record of each older KEK version is unwrapped, to notice one that was destroyed.'),
 });
 
 const publish = z.strictObject({
   quietSeconds: positive.default(5).describe('A new key id waits until no Status was answered for this long …'),
   latestSeconds: positive.default(60).describe('… and no longer than this.'),
+  startSeconds: positive
+    .default(10)
+    .describe('At start, Encrypt waits this long for every write and recover key, then seals under those that answer.'),
+  completeSeconds: positive
+    .default(300)
+    .describe('A key that was away joins the others once all have been well for this long.'),
+});
+
+const outage = z.strictObject({
+  graceMinutes: z
+    .number()
+    .min(0)
+    .default(60)
+    .describe('How long Status stays ok while no write or recover key reaches its KMS.'),
+  then: z
+    .enum(['stay-ok', 'unready', 'stop-writes'])
+    .default('stay-ok')
+    .describe(
+      'After that: stay-ok raises an alarm only; unready fails the API server’s /readyz; stop-writes also stops writes after 3 minutes.',
+    ),
+});
+
+const refusal = z.strictObject({
+  afterMinutes: z
+    .number()
+    .min(0)
+    .default(10)
+    .describe('How long every probe must be refused, with a good login, before that counts as meant.'),
+  action: z
+    .enum(['report', 'wipe'])
+    .default('report')
+    .describe('report stops writes; wipe also destroys the local keys in memory that no other configured key opens.'),
+});
+
+const state = z.strictObject({
+  path: absolutePath.describe(
+    'A directory for what is remembered between starts (no secrets), and for what is rescued when a KEK is lost.',
+  ),
 });
 
 const limits = z.strictObject({
@@ -65,7 +108,18 @@ const limits = z.strictObject({
 const key = z.strictObject({
   name: keyName.describe('Stored with the data. Never reuse a name for another key.'),
   backend: z.string().min(1).describe('The backend that speaks to this key’s KMS.'),
-  role: z.literal('write').default('write').describe('This key wraps each new local key.'),
+  role: z
+    .enum(['write', 'recover', 'read'])
+    .optional()
+    .describe(
+      'write: wraps each new local key; exactly one key does, the first unless said otherwise. recover: wraps it too, so that either can unwrap it. read: only unwraps what it wrapped before.',
+    ),
+  required: z
+    .boolean()
+    .default(false)
+    .describe(
+      'On a recover key: a rotation waits until this key can wrap too. The first Encrypt after a start never waits for it.',
+    ),
   config: z.unknown().describe('The backend’s own section.'),
 });
 
@@ -90,8 +144,59 @@ export const configSchema = z.strictObject({
   probe: probe.prefault({}),
   publish: publish.prefault({}),
   limits: limits.prefault({}),
-  keys: z.array(key).length(1, 'must name exactly one key'),
+  state: state.optional(),
+  outage: outage.prefault({}),
+  refusal: refusal.prefault({}),
+  keys: z.array(key).min(1, 'must name at least one key').max(16, 'must name at most 16 keys'),
+  retired: z.array(keyName).default([]).describe('Names of keys that are gone for good. Never use them again.'),
 });
 
 export type Config = z.infer<typeof configSchema>;
-export type KeyConfig = Config['keys'][number];
+
+/** A key with its role settled. */
+export type KeyConfig = Config['keys'][number] & { readonly role: Role };
+
+/** An issue about the keys as a whole, which no single entry shows. */
+interface KeysIssue {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
+const MAX_SEALING_KEYS = 8; // records in an envelope
+
+/** Settles each key's role: the first one writes unless another says that it does. */
+export function settleRoles({ keys, retired }: Config): {
+  readonly keys: readonly KeyConfig[];
+  readonly issues: readonly KeysIssue[];
+} {
+  const someWrites = keys.some(({ role }) => role === 'write');
+  const settled = keys.map((entry, index) => ({
+    ...entry,
+    role: entry.role ?? (index === 0 && !someWrites ? ('write' as const) : ('read' as const)),
+  }));
+  const issues: KeysIssue[] = [];
+  for (const [index, { name, role, required }] of settled.entries()) {
+    const place = (step: string) => ['keys', index, step];
+    if (settled.findIndex((other) => other.name === name) !== index) {
+      issues.push({ path: place('name'), message: 'stands twice; a name belongs to one key' });
+    }
+    if (retired.includes(name)) {
+      issues.push({ path: place('name'), message: 'is listed under "retired"; a retired name is never used again' });
+    }
+    if (keys[index]?.role === undefined && index > 0) {
+      issues.push({ path: place('role'), message: 'required for every key but the first: write, recover or read' });
+    }
+    if (role === 'write' && settled.findIndex((other) => other.role === 'write') !== index) {
+      issues.push({ path: place('role'), message: 'only one key writes' });
+    }
+    if (required && role !== 'recover') {
+      issues.push({ path: place('required'), message: 'only for a key with "role: recover"' });
+    }
+  }
+  if (!settled.some(({ role }) => role === 'write'))
+    issues.push({ path: ['keys'], message: 'one key must have "role: write"' });
+  if (settled.filter(({ role }) => role !== 'read').length > MAX_SEALING_KEYS) {
+    issues.push({ path: ['keys'], message: `at most ${MAX_SEALING_KEYS} keys may write or recover` });
+  }
+  return { keys: settled, issues };
+}

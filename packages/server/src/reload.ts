@@ -1,0 +1,71 @@
+import { isDeepStrictEqual } from 'node:util';
+import { ConfigError, isConfigError, onFileChange, type KeyRing } from '@sealwax/core';
+import { loadConfig, type LoadedConfig } from './config/load.js';
+import type { Log } from './log.js';
+import type { Metrics } from './metrics.js';
+import { ringConfig } from './serve.js';
+
+interface ReloadOptions {
+  /** In force now. */
+  readonly config: LoadedConfig;
+  readonly ring: KeyRing;
+  readonly metrics: Metrics;
+  readonly log: Log;
+}
+
+/** Reads the config anew when it changes. */
+export interface Reloading {
+  /** Reads it now; returns at once. */
+  now(): void;
+  stop(): void;
+}
+
+/** Watches the config file, also through the symbolic links of a mounted ConfigMap, and takes over each config that is right in every part. */
+export function keepReloading(file: string, { config, ring, metrics, log }: ReloadOptions): Reloading {
+  const stopping = new AbortController();
+  let inForce = config;
+  let running = Promise.resolve();
+  const reload = async () => {
+    if (stopping.signal.aborted) return;
+    try {
+      const loaded = await loadConfig(file);
+      refuseWhatNeedsRestart(inForce, loaded);
+      await ring.reconfigure(ringConfig(loaded));
+      inForce = loaded;
+      metrics.configReloaded('ok');
+      log.info({ file, keys: loaded.loadedKeys.map(({ name, role }) => `${name} (${role})`) }, 'config reloaded');
+    } catch (error) {
+      metrics.configReloaded('refused');
+      const reason = isConfigError(error) ? { reason: error.message } : { error };
+      log.error({ file, ...reason }, 'config not reloaded; the one before stays in force');
+    }
+  };
+  const now = () => {
+    // One after the other: of two changes the later one wins.
+    running = running.then(reload);
+  };
+  onFileChange(file, now, stopping.signal);
+  return {
+    now,
+    stop() {
+      stopping.abort();
+    },
+  };
+}
+
+/** @throws {ConfigError} naming the first setting that cannot change while the plugin runs */
+function refuseWhatNeedsRestart(inForce: LoadedConfig, loaded: LoadedConfig): void {
+  if (inForce.cluster !== loaded.cluster) {
+    throw new ConfigError('cluster', 'never changes: what was encrypted before would not open');
+  }
+  for (const section of ['socket', 'http', 'log', 'state'] as const) {
+    if (!isDeepStrictEqual(inForce[section], loaded[section])) {
+      throw new ConfigError(section, 'changes only with a restart');
+    }
+  }
+  for (const limit of ['heldLocalKeys', 'waitingDecrypts'] as const) {
+    if (inForce.limits[limit] !== loaded.limits[limit]) {
+      throw new ConfigError(`limits.${limit}`, 'changes only with a restart');
+    }
+  }
+}

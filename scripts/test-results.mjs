@@ -1,0 +1,51 @@
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { root } from './child.mjs';
+
+const packages = path.join(root, 'packages');
+
+/** The packages that have unit tests. */
+function tested() {
+  return readdirSync(packages).filter((name) => {
+    const manifest = path.join(packages, name, 'package.json');
+    return existsSync(manifest) && JSON.parse(readFileSync(manifest, 'utf8')).scripts?.test !== undefined;
+  });
+}
+
+const resultsOf = (name) => path.join(packages, name, 'test-results.json');
+
+/** Removes what an earlier run reported, so that a run that reports nothing is noticed. */
+export function forgetTestResults() {
+  for (const name of tested()) rmSync(resultsOf(name), { force: true });
+}
+
+/**
+ * Adds up what vitest reported in each package. A package without a report failed.
+ *
+ * @returns {{ passed: number, failed: number, skipped: number }}
+ */
+export function countTestResults() {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  for (const name of tested()) {
+    const { passed, failed, skipped } = countIn(resultsOf(name));
+    if (passed + failed === 0) console.error(`packages/${name}: no test reported anything`);
+    total.passed += passed;
+    total.failed += passed + failed === 0 ? 1 : failed;
+    total.skipped += skipped;
+  }
+  return total;
+}
+
+function countIn(file) {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  if (!existsSync(file)) return total;
+  for (const { status, assertionResults } of JSON.parse(readFileSync(file, 'utf8')).testResults) {
+    const passed = assertionResults.filter((test) => test.status === 'passed').length;
+    const rest = assertionResults.length - passed;
+    total.passed += passed;
+    // A file that does not load has no test, and one whose set-up fails has only tests that did not run.
+    if (status !== 'passed') total.failed += Math.max(1, rest);
+    else total.skipped += rest;
+  }
+  return total;
+}

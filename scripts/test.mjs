@@ -1,0 +1,70 @@
+/** `npm test`: everything that needs neither Kubernetes nor a KMS, on this Node and on the others that are supported. */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { root, run } from './child.mjs';
+import { generatedCodeIsCurrent } from './generated-code.mjs';
+import { install } from './install.mjs';
+import { countTestResults, forgetTestResults } from './test-results.mjs';
+
+const otherNodes = [22, 24];
+const nodeVersions = 'scripts/node-versions';
+const nx = path.join(root, 'scripts/nx.mjs');
+
+const total = { passed: 0, failed: 0 };
+const summary = [];
+
+/** One step that either passes or fails. */
+function step(name, succeeded) {
+  total[succeeded ? 'passed' : 'failed'] += 1;
+  summary.push(`${name}: ${succeeded ? 'passed' : 'FAILED'}`);
+}
+
+/** The unit tests of all packages, run by the Node at `node`. */
+function unitTests(node, version) {
+  console.log(`\nunit tests on Node ${version}`);
+  forgetTestResults();
+  const code = run(node, [nx, 'run-many', '-t', 'test', '--nxBail=false']);
+  const { passed, failed, skipped } = countTestResults();
+  // An error outside of every test, such as an unhandled rejection, is in the exit code only.
+  const lost = code !== 0 && failed === 0 ? 1 : 0;
+  total.passed += passed;
+  total.failed += failed + lost;
+  const notRun = skipped === 0 ? '' : `, ${skipped} skipped`;
+  summary.push(`unit tests on Node ${version}: ${passed} passed, ${failed + lost} failed${notRun}`);
+}
+
+/** On a Node that npm brings, where it does for this platform. */
+function unitTestsOnNode(major) {
+  if (process.versions.node.startsWith(`${major}.`)) return;
+  const name = `node-${major}-${process.platform}-${process.arch}`;
+  const { optionalDependencies } = JSON.parse(readFileSync(path.join(root, nodeVersions, 'package.json'), 'utf8'));
+  if (optionalDependencies[name] === undefined) {
+    const platform = `${process.platform}-${process.arch}`;
+    summary.push(`unit tests on Node ${major}: NOT RUN, there is no package of it for ${platform}`);
+    return;
+  }
+  const node = path.join(root, nodeVersions, 'node_modules', name, 'bin/node');
+  if (existsSync(node)) unitTests(node, major);
+  else step(`unit tests on Node ${major}: ${name} is installed`, false);
+}
+
+function everything() {
+  install();
+  install(nodeVersions);
+  const built = run(process.execPath, [nx, 'run-many', '-t', 'build']) === 0;
+  step('build', built);
+  if (!built) return;
+  step('lint', run('npm', ['run', '--silent', 'lint']) === 0);
+  step('generated code is what the .proto files give', generatedCodeIsCurrent());
+  unitTests(process.execPath, process.versions.node);
+  for (const major of otherNodes) unitTestsOnNode(major);
+}
+
+try {
+  everything();
+} catch (error) {
+  console.error(error);
+  step('the test run itself', false);
+}
+console.log(`\n${summary.join('\n')}\n${total.passed} passed, ${total.failed} failed`);
+process.exitCode = total.failed === 0 ? 0 : 1;
