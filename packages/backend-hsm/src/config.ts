@@ -77,6 +77,12 @@ const optionalParts = {
     .max(300)
     .default(5)
     .describe('A module that answers no sooner is taken to hang: its process is killed and started anew.'),
+  openTimeoutSeconds: z
+    .number()
+    .positive()
+    .max(300)
+    .default(10)
+    .describe('The same for starting the process: loading the module, login, and proving the mechanism.'),
   memoryLimitMebibytes: z
     .int()
     .min(64)

@@ -1,6 +1,8 @@
 const PREFIX = 'hsm';
 const NO_ID = '-';
 const MAX_LENGTH = 512;
+const ID = /^([0-9a-f]{2})*$/;
+const FINGERPRINT = /^(none|(kcv|cbc|spki):[0-9a-f]{2,64})$/;
 
 /** The parts of a KEK id: `hsm/<label>/<CKA_ID in hexadecimal>/<fingerprint>`, the label with percent signs for what a path may not hold. */
 export interface KekName {
@@ -33,5 +35,5 @@ export function parseKekId(kekId: string): KekName | undefined {
     return undefined;
   }
   const name = { label, id: id === NO_ID ? '' : id, fingerprint };
-  return formatKekId(name) === kekId && /^([0-9a-f]{2})*$/.test(name.id) ? name : undefined;
+  return formatKekId(name) === kekId && ID.test(name.id) && FINGERPRINT.test(fingerprint) ? name : undefined;
 }

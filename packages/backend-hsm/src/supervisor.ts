@@ -134,7 +134,8 @@ export class Supervisor {
       this.#noteEnd(process, why);
     });
     try {
-      await process.call({ call: 'open', settings: settingsOf(this.#config) });
+      const settings = settingsOf(this.#config);
+      await process.call({ call: 'open', settings }, undefined, this.#config.openTimeoutSeconds * 1000);
     } catch (error) {
       process.end('could not open the token');
       throw error;

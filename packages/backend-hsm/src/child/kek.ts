@@ -66,8 +66,14 @@ export class Kek {
       const { mechanism, hash } = this.#settings;
       if (!NOT_SUPPORTED.has(returnValueOf(error))) throw error;
       throw mechanism === 'rsa-oaep'
-        ? new CallFailure('config', `the token does not do rsa-oaep with ${hash}; try another hash`, { path: 'hash', cause: error })
-        : new CallFailure('config', `the token lists ${mechanism} and does not do it`, { path: 'mechanism', cause: error });
+        ? new CallFailure('config', `the token does not do rsa-oaep with ${hash}; try another hash`, {
+            path: 'hash',
+            cause: error,
+          })
+        : new CallFailure('config', `the token lists ${mechanism} and does not do it`, {
+            path: 'mechanism',
+            cause: error,
+          });
     }
     return version.kekId;
   }
@@ -208,7 +214,8 @@ export class Kek {
     }
     const { code, reason } = toCallFailure(last).failure;
     // A module that was read anew and shows every sign of life says so: another process would see the same.
-    const answered = code === 'key-not-found' || code === 'config' || code === 'permission-denied';
+    const answered =
+      code === 'key-not-found' || code === 'config' || code === 'permission-denied' || code === 'throttled';
     throw new CallFailure(answered ? code : blame(code), reason, { cause: last, restart: !answered });
   }
 
@@ -291,9 +298,11 @@ export class Kek {
   }
 }
 
-/** What needs no canary: our own reading of the request, the config or a login. */
+/** What needs no canary: our own reading of the request, the config or a login, and what the token says about rights. */
 function isVerdict(error: unknown): boolean {
-  return error instanceof CallFailure && (error.failure.code === 'config' || isLoginVerdict(error));
+  if (isLoginVerdict(error)) return true;
+  const { code } = toCallFailure(error).failure;
+  return code === 'config' || code === 'permission-denied';
 }
 
 /** What a failure means that came right after the canary had opened. */
