@@ -70,6 +70,12 @@ const optionalParts = {
     .enum(['auto', 'none'])
     .default('auto')
     .describe('none: do without what tells a replaced key apart, where the token offers nothing to tell it by.'),
+  rereadModule: z
+    .boolean()
+    .default(false)
+    .describe(
+      'true for modules that read their keys only when they are initialized (tpm2-pkcs11): they are initialized anew before the current version is read.',
+    ),
   sessions: z.int().min(1).max(64).default(4).describe('Operations in the token at the same time.'),
   callTimeoutSeconds: z
     .number()

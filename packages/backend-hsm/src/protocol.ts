@@ -18,6 +18,7 @@ export interface TokenSettings {
   readonly hash: HashName;
   readonly current: string;
   readonly fingerprint: 'auto' | 'none';
+  readonly rereadModule: boolean;
   readonly sessions: number;
   /** Whether there is a PIN to ask for. */
   readonly login: boolean;

@@ -177,6 +177,7 @@ function settingsOf(config: HsmConfig): TokenSettings {
     hash: config.hash ?? 'sha256',
     current: config.current,
     fingerprint: config.fingerprint,
+    rereadModule: config.rereadModule,
     sessions: config.sessions,
     login: config.pinFile !== undefined,
   };

@@ -15,6 +15,7 @@ interface Canary {
 }
 
 const CANARY_LENGTH = 32;
+const REREAD_PAUSE_MS = 1_000;
 /** Each only when the one before did not make the canary open. `undefined`: to find the key again is all. */
 const LADDER: readonly (Renewal | undefined)[] = [undefined, 'login', 'sessions', 'module'];
 
@@ -47,6 +48,7 @@ export class Kek {
   #running = 0;
   #whenIdle: (() => void)[] = [];
   #repair: Promise<void> | undefined;
+  #rereadAtMs = -Infinity;
 
   constructor(token: Token, scheme: Scheme, settings: KekSettings) {
     this.#token = token;
@@ -79,6 +81,7 @@ export class Kek {
   }
 
   async currentKekId(): Promise<string> {
+    if (this.#settings.rereadModule) await this.#reread();
     return this.#guarded(async () => {
       const version = await this.#findCurrent();
       if (!this.#canaries.has(version.kekId)) await this.#prove(version);
@@ -158,7 +161,8 @@ export class Kek {
       return await this.#run(work);
     } catch (error) {
       if (isVerdict(error)) throw error;
-      if (!(await this.#run(() => this.#canaryOpens(this.#current)))) await this.#untilCanaryOpens(error);
+      if (isMissing(error) && this.#settings.rereadModule) await this.#reread();
+      else if (!(await this.#run(() => this.#canaryOpens(this.#current)))) await this.#untilCanaryOpens(error);
       // Whatever failed may have failed for a handle that is void by now.
       this.#known.clear();
     }
@@ -181,20 +185,48 @@ export class Kek {
     }
   }
 
+  /**
+   * Initializes the module anew, so that it sees the keys as they are now. No more often than every few seconds, because whoever can write
+   * to storage can name a missing version again and again.
+   */
+  async #reread(): Promise<void> {
+    if (performance.now() - this.#rereadAtMs < REREAD_PAUSE_MS) return;
+    this.#rereadAtMs = performance.now();
+    await this.#exclusively(async () => {
+      try {
+        await this.#token.renew('module');
+        this.#known.clear();
+        await this.#findCurrent();
+      } catch (error) {
+        await this.#climb(error);
+      }
+    });
+  }
+
   /** One repair at a time, for all who need one. */
   async #untilCanaryOpens(cause: unknown): Promise<void> {
-    this.#repair ??= this.#climb(cause).finally(() => {
-      this.#repair = undefined;
-    });
+    return this.#exclusively(() => this.#climb(cause));
+  }
+
+  /** Runs `work` when nothing else runs; who asks meanwhile shares what is under way. */
+  async #exclusively(work: () => Promise<void>): Promise<void> {
+    this.#repair ??= this.#whenNothingRuns()
+      .then(work)
+      .finally(() => {
+        this.#repair = undefined;
+      });
     return this.#repair;
   }
 
-  async #climb(cause: unknown): Promise<void> {
+  async #whenNothingRuns(): Promise<void> {
     while (this.#running > 0) {
       await new Promise<void>((resolve) => {
         this.#whenIdle.push(resolve);
       });
     }
+  }
+
+  async #climb(cause: unknown): Promise<void> {
     let last: unknown = cause;
     // Another call may have repaired it meanwhile.
     if (await this.#canaryOpens(this.#current)) return;
@@ -303,6 +335,10 @@ function isVerdict(error: unknown): boolean {
   if (isLoginVerdict(error)) return true;
   const { code } = toCallFailure(error).failure;
   return code === 'config' || code === 'permission-denied';
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof CallFailure && error.failure.code === 'key-not-found';
 }
 
 /** What a failure means that came right after the canary had opened. */

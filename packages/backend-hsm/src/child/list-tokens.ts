@@ -81,6 +81,7 @@ function settingsFor({ info }: SlotToken, { login }: { login: boolean }): TokenS
     hash: 'sha256',
     current: 'newest',
     fingerprint: 'none',
+    rereadModule: false,
     sessions: 1,
     login,
   };
