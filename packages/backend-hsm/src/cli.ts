@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
-import type { ListedToken } from './child/list-tokens.js';
 import { CallFailed, ModuleProcess, ProcessEnded } from './module-process.js';
+import type { ListedToken } from './protocol.js';
 
 const TIMEOUT_MS = 30_000;
 
@@ -40,8 +40,13 @@ async function list({ module, parameters, env, token, pinFile }: ListOptions): P
     onResidentSize: () => undefined,
   });
   try {
-    const { value } = await process.call({ call: 'list', module: { path: module, parameters }, login: token });
-    return (value as { tokens: ListedToken[] }).tokens;
+    const { value } = await process.call({
+      call: 'list',
+      module: { path: module, parameters: parameters },
+      login: token,
+    });
+    if (typeof value !== 'object' || value === null) throw new Error('the module’s process sent no list');
+    return value.tokens;
   } finally {
     process.end('was closed');
   }

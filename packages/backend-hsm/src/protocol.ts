@@ -1,6 +1,6 @@
 import type { BackendErrorCode } from '@sealwax/core';
 import { z } from 'zod';
-import type { HashName, MechanismName } from './config.js';
+import { MECHANISMS, type HashName, type MechanismName } from './config.js';
 
 /** How the module is loaded. */
 export interface ModuleSettings {
@@ -41,8 +41,32 @@ export interface PinAnswer {
 
 export type ToChild = (Call & { readonly id: number }) | PinAnswer;
 
-/** What an answer may hold besides bytes. */
-const value = z.union([z.string(), z.null(), z.record(z.string(), z.json())]);
+const listedKey = z.strictObject({
+  type: z.enum(['aes', 'rsa']),
+  label: z.string(),
+  /** CKA_ID in hexadecimal. */
+  id: z.string(),
+  extractable: z.boolean(),
+  /** The mechanisms that it would serve, the best first. */
+  serves: z.array(z.enum(MECHANISMS)),
+});
+
+const listedToken = z.strictObject({
+  label: z.string(),
+  serial: z.string(),
+  model: z.string(),
+  mechanisms: z.array(z.enum(MECHANISMS)),
+  /** Whether the keys were looked for after a login; without one, most tokens show none. */
+  loggedIn: z.boolean(),
+  keys: z.array(listedKey),
+});
+
+/** What `sealwax hsm list` shows of a key and of a token. */
+export type ListedKey = z.infer<typeof listedKey>;
+export type ListedToken = z.infer<typeof listedToken>;
+
+/** What an answer holds besides bytes: a KEK id, a list of tokens, or nothing. */
+const value = z.union([z.string(), z.null(), z.strictObject({ tokens: z.array(listedToken) })]);
 
 const codes = [
   'unavailable',

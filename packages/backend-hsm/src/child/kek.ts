@@ -1,4 +1,5 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseKekId } from '../kek-id.js';
 import { meaningOf, returnValueOf } from '../errors.js';
 import type { TokenSettings } from '../protocol.js';
@@ -91,6 +92,7 @@ export class Kek {
   }
 
   async wrap(plaintext: Uint8Array): Promise<{ kekId: string; wrapped: Uint8Array }> {
+    if (this.#settings.rereadModule) await this.#reread();
     return this.#guarded(async () => {
       const version = await this.#findCurrent();
       const { kekId } = version;
@@ -161,8 +163,11 @@ export class Kek {
       return await this.#run(work);
     } catch (error) {
       if (isVerdict(error)) throw error;
-      if (isMissing(error) && this.#settings.rereadModule) await this.#reread();
-      else if (!(await this.#run(() => this.#canaryOpens(this.#current)))) await this.#untilCanaryOpens(error);
+      if (isMissing(error) && this.#settings.rereadModule) {
+        // Whoever can write to storage can name a missing version again and again.
+        await sleep(Math.max(0, this.#rereadAtMs + REREAD_PAUSE_MS - performance.now()));
+        await this.#reread();
+      } else if (!(await this.#run(() => this.#canaryOpens(this.#current)))) await this.#untilCanaryOpens(error);
       // Whatever failed may have failed for a handle that is void by now.
       this.#known.clear();
     }
@@ -185,18 +190,14 @@ export class Kek {
     }
   }
 
-  /**
-   * Initializes the module anew, so that it sees the keys as they are now. No more often than every few seconds, because whoever can write
-   * to storage can name a missing version again and again.
-   */
+  /** Initializes the module anew, so that it sees the keys as they are now. */
   async #reread(): Promise<void> {
-    if (performance.now() - this.#rereadAtMs < REREAD_PAUSE_MS) return;
-    this.#rereadAtMs = performance.now();
     await this.#exclusively(async () => {
       try {
         await this.#token.renew('module');
         this.#known.clear();
         await this.#findCurrent();
+        this.#rereadAtMs = performance.now();
       } catch (error) {
         await this.#climb(error);
       }

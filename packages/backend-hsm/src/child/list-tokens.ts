@@ -1,31 +1,10 @@
-import type { TokenSettings } from '../protocol.js';
-import { CKF, type Cryptoki, type Handle } from './cryptoki.js';
+import type { ListedKey, ListedToken, TokenSettings } from '../protocol.js';
+import { CKA, CKF, type Cryptoki, type Handle } from './cryptoki.js';
 import { attribute, findKeys } from './key-search.js';
 import type { LoadedModule, SlotToken } from './loaded-module.js';
-import { CKA } from './cryptoki.js';
 import { offered, served } from './offers.js';
 import type { PinSource } from './pin-source.js';
 import { Token } from './token.js';
-
-/** One key as `sealwax hsm list` shows it. */
-export type ListedKey = {
-  readonly type: string;
-  readonly label: string;
-  readonly id: string;
-  readonly extractable: boolean;
-  /** The mechanisms that it would serve, the best first. */
-  readonly serves: string[];
-};
-
-export type ListedToken = {
-  readonly label: string;
-  readonly serial: string;
-  readonly model: string;
-  readonly mechanisms: string[];
-  /** Whether the keys were looked for after a login; without one, most tokens show none. */
-  readonly loggedIn: boolean;
-  readonly keys: ListedKey[];
-};
 
 /**
  * Every token, its mechanisms, and its keys.
@@ -46,7 +25,7 @@ export async function listTokens(
       ? await token
           .connect()
           .then(() =>
-            token.use(async (session) => [
+            token.use((session) => [
               ...listKeys(module.cryptoki, session, { kind: 'aes', mechanisms }),
               ...listKeys(module.cryptoki, session, { kind: 'rsa', mechanisms }),
             ]),

@@ -85,7 +85,6 @@ function trimmed(info: TokenInfo): TokenInfo {
     manufacturerID: trim(manufacturerID),
     model: trim(model),
     serialNumber: trim(serialNumber),
-    // Some builds of pkcs11js hand numbers out as BigInt.
-    flags: Number(flags),
+    flags,
   };
 }

@@ -70,7 +70,7 @@ async function open(settings: TokenSettings): Promise<string> {
   const { mechanism } = settings;
   if (mechanism === undefined || !offered(connected.cryptoki, connected.slot).includes(mechanism)) {
     const why = mechanism === undefined ? 'required' : `the token does not offer ${mechanism}`;
-    const list = await connected.use(async (session) =>
+    const list = await connected.use((session) =>
       proposals(connected.cryptoki, { session, slot: connected.slot }, settings),
     );
     throw new CallFailure('config', `${why}; ${list}`, { path: 'mechanism' });

@@ -20,6 +20,8 @@ export class Token {
   readonly #pins: PinSource;
   #slot: Handle | undefined;
   #anchor: Handle | undefined;
+  /** Without its login a token shows no private keys, which must not look as if they were gone. */
+  #isConnected = false;
   #idle: Handle[] = [];
   #inUse = 0;
   readonly #waiting: (() => void)[] = [];
@@ -47,6 +49,7 @@ export class Token {
     this.#slot = this.#find().slot;
     this.#anchor = this.cryptoki.C_OpenSession(this.#slot, CKF.serialSession);
     await this.#login();
+    this.#isConnected = true;
   }
 
   /**
@@ -54,7 +57,7 @@ export class Token {
    *
    * @throws whatever `work` throws, after closing the session
    */
-  async use<T>(work: (session: Handle) => Promise<T>): Promise<T> {
+  async use<T>(work: (session: Handle) => T | Promise<T>): Promise<T> {
     while (this.#inUse >= this.#settings.sessions) {
       await new Promise<void>((resolve) => {
         this.#waiting.push(resolve);
@@ -62,6 +65,7 @@ export class Token {
     }
     this.#inUse += 1;
     try {
+      if (!this.#isConnected) throw new CallFailure('unavailable', 'not logged in');
       const session = this.#idle.pop() ?? this.cryptoki.C_OpenSession(this.slot, CKF.serialSession);
       try {
         const answer = await work(session);
@@ -79,6 +83,7 @@ export class Token {
 
   /** Starts over; nothing may be in use. What is older than the step (handles of keys, for instance) is void afterwards. */
   async renew(what: Renewal): Promise<void> {
+    this.#isConnected = false;
     if (what === 'login' && this.#anchor !== undefined) {
       try {
         this.cryptoki.C_Logout(this.#anchor);
@@ -86,6 +91,7 @@ export class Token {
         // Logged out already, which is what was wanted.
       }
       await this.#login();
+      this.#isConnected = true;
       return;
     }
     this.#closeAll();
@@ -171,8 +177,7 @@ export class Token {
   }
 
   #info(): TokenInfo {
-    const info = this.cryptoki.C_GetTokenInfo(this.slot);
-    return { ...info, flags: Number(info.flags) };
+    return this.cryptoki.C_GetTokenInfo(this.slot);
   }
 
   #reinitialize(): void {
@@ -217,6 +222,7 @@ function outcomeOf(returnValue: number | undefined): LoginOutcome {
       return 'expired';
     case CKR.pinLocked:
       return 'locked';
+    case undefined:
     default:
       return 'failed';
   }
