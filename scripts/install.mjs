@@ -1,12 +1,12 @@
-import { createHash } from 'node:crypto';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { root, run } from './child.mjs';
 
 const oldestNode = [20, 19];
+const libcHere = process.report.getReport().header.glibcVersionRuntime === undefined ? 'musl' : 'glibc';
 
 /**
- * Installs what a lockfile names, unless that very lockfile is what was installed last.
+ * Installs what the lockfile names, unless that is what npm installed last.
  *
  * @param {string} [folder] - below the clone; the clone itself when absent
  * @throws {Error} when Node is too old or npm fails
@@ -14,26 +14,37 @@ const oldestNode = [20, 19];
 export function install(folder = '.') {
   refuseOldNode();
   const directory = path.join(root, folder);
-  const stamp = path.join(directory, 'node_modules', '.installed-lockfile');
-  const lockfile = createHash('sha256')
-    .update(readFileSync(path.join(directory, 'package-lock.json')))
-    .digest('hex');
-  if (isInstalled(directory, { stamp, lockfile })) return;
+  if (isInstalled(directory)) return;
   console.log(folder === '.' ? 'installing packages …' : `installing packages of ${folder} …`);
   // NODE_ENV=production or omit=dev in somebody's npm config would leave the compiler out.
   const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
   if (run('npm', args, { cwd: directory }) !== 0) throw new Error(`npm ci failed in ${directory}`);
-  writeFileSync(stamp, lockfile);
 }
 
-/** Whether `npm ci` of this lockfile was the last thing that npm did in `directory`. */
-function isInstalled(directory, { stamp, lockfile }) {
+/** Compares the lockfile with the copy that npm keeps of what it installed; it writes that last. */
+function isInstalled(directory) {
+  const packagesIn = (file) => JSON.parse(readFileSync(path.join(directory, file), 'utf8')).packages;
+  const wanted = packagesIn('package-lock.json');
+  let installed;
   try {
-    const npmWas = statSync(path.join(directory, 'node_modules', '.package-lock.json'));
-    return readFileSync(stamp, 'utf8') === lockfile && statSync(stamp).mtimeMs >= npmWas.mtimeMs;
+    installed = packagesIn('node_modules/.package-lock.json');
   } catch {
     return false;
   }
+  return Object.entries(wanted).every(([name, entry]) => {
+    if (name === '') return true;
+    const found = installed[name];
+    if (found !== undefined) return found.version === entry.version && found.integrity === entry.integrity;
+    // What is optional may be missing: another platform's, or what could not be built here.
+    return entry.optional === true && !isForThisPlatform(entry);
+  });
+}
+
+/** Whether a package says that it is for this platform; most say nothing. */
+function isForThisPlatform({ os, cpu, libc }) {
+  if (os === undefined && cpu === undefined) return false;
+  const includes = (allowed, value) => allowed === undefined || [allowed].flat().includes(value);
+  return includes(os, process.platform) && includes(cpu, process.arch) && includes(libc, libcHere);
 }
 
 function refuseOldNode() {

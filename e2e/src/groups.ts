@@ -18,7 +18,12 @@ export interface Pass {
   readonly kubernetes: string;
   /** Vitest runs the files below it. */
   readonly folder: string;
+  /** How many files run at a time. */
+  readonly workers: number;
 }
+
+/** Groups whose files wait for the API server more than they compute. The others hold big services, or measure. */
+const inParallel: ReadonlySet<string> = new Set(['hsm', 'local']);
 
 /**
  * What a group consists of: everything on the newest version, then on the oldest supported one what stands in the folder
@@ -32,9 +37,12 @@ export function passes(
   options: { readonly kubernetes: string | undefined; readonly full: boolean },
 ): readonly Pass[] {
   const whole = `test/${group}/`;
-  if (options.kubernetes !== undefined) return [{ kubernetes: options.kubernetes, folder: whole }];
-  const newest = { kubernetes: newestKubernetes, folder: whole };
-  if (options.full) return [newest, { kubernetes: floorKubernetes, folder: whole }];
+  const workers = inParallel.has(group) ? 2 : 1;
+  if (options.kubernetes !== undefined) return [{ kubernetes: options.kubernetes, folder: whole, workers }];
+  const newest = { kubernetes: newestKubernetes, folder: whole, workers };
+  if (options.full) return [newest, { kubernetes: floorKubernetes, folder: whole, workers }];
   const hasEveryVersion = readdirSync(path.join(e2eRoot, whole)).includes('every-version');
-  return hasEveryVersion ? [newest, { kubernetes: floorKubernetes, folder: `${whole}every-version/` }] : [newest];
+  return hasEveryVersion
+    ? [newest, { kubernetes: floorKubernetes, folder: `${whole}every-version/`, workers }]
+    : [newest];
 }

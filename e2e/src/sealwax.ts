@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { stringify } from 'yaml';
+import { keyReportSchema, type KeyReport } from '@sealwax/server/key-report';
 import { freePort } from './free-port.js';
 import { PluginClient } from './plugin-client.js';
 import { Process } from './process.js';
@@ -13,7 +14,8 @@ const execFileAsync = promisify(execFile);
 const startTimeoutMs = 30_000;
 
 /** The command under test: the one of this clone, or one installed elsewhere. */
-const command = process.env['SEALWAX_BIN'] ?? path.resolve(import.meta.dirname, '../../packages/server/bin/sealwax');
+export const sealwaxCommand =
+  process.env['SEALWAX_BIN'] ?? path.resolve(import.meta.dirname, '../../packages/server/bin/sealwax');
 
 /** What a test may change in the config file. */
 export interface SealwaxOptions {
@@ -21,7 +23,12 @@ export interface SealwaxOptions {
   readonly socketGroup?: number;
   /** 1 when absent, so that a rotation is noticed soon. */
   readonly probeIntervalSeconds?: number;
+  /** Sections of the config file that stand in the place of the usual ones. */
+  readonly sections?: ConfigSections;
 }
+
+/** Top-level sections of the config file. */
+export type ConfigSections = Readonly<Record<string, unknown>>;
 
 /** One plugin with its config file, key file and socket; the process comes and goes. */
 export class Sealwax {
@@ -30,6 +37,7 @@ export class Sealwax {
   readonly client: PluginClient;
   readonly #directory: string;
   readonly #httpAddress: string;
+  #config: ConfigSections = {};
   #process: Process | undefined;
 
   private constructor(directory: string, socketPath: string, httpAddress: string) {
@@ -46,7 +54,7 @@ export class Sealwax {
     const socketPath = path.join(directory, 'run', 'kms.sock');
     const sealwax = new Sealwax(directory, socketPath, `127.0.0.1:${await freePort()}`);
     const { socketMode: mode = '0600', socketGroup: group, probeIntervalSeconds: intervalSeconds = 1 } = options;
-    const config = {
+    await sealwax.writeConfig({
       version: 1,
       cluster: 'e2e',
       socket: { path: socketPath, mode, ...(group === undefined ? {} : { group }) },
@@ -55,9 +63,37 @@ export class Sealwax {
       probe: { intervalSeconds },
       publish: { quietSeconds: 1, latestSeconds: 5 },
       keys: [{ name: 'prod', backend: 'local', config: { path: sealwax.keyFile } }],
-    };
-    await writeFile(sealwax.#configPath, stringify(config), { mode: 0o600 });
+      ...options.sections,
+    });
     return sealwax;
+  }
+
+  /** A directory for `state.path`, in the same place for each start. */
+  get stateDirectory(): string {
+    return path.join(this.#directory, 'state');
+  }
+
+  /** Where the log goes. */
+  get logPath(): string {
+    return path.join(this.#directory, 'sealwax.log');
+  }
+
+  /** Replaces sections of the config file, in one step as an editor does; a running plugin notices. */
+  async writeConfig(sections: ConfigSections): Promise<void> {
+    this.#config = { ...this.#config, ...sections };
+    await this.writeConfigText(stringify(this.#config));
+  }
+
+  /** Replaces the config file by any text. */
+  async writeConfigText(text: string): Promise<void> {
+    const temporary = `${this.configPath}.new`;
+    await writeFile(temporary, text, { mode: 0o600 });
+    await rename(temporary, this.configPath);
+  }
+
+  /** Makes the plugin read its config file now. */
+  hangUp(): void {
+    if (this.pid !== undefined) process.kill(this.pid, 'SIGHUP');
   }
 
   /** `sealwax local init`: makes the key file. */
@@ -74,9 +110,9 @@ export class Sealwax {
   async start(): Promise<void> {
     this.#process = await Process.start({
       name: 'sealwax',
-      command,
-      args: ['serve', '--config', this.#configPath],
-      logPath: path.join(this.#directory, 'sealwax.log'),
+      command: sealwaxCommand,
+      args: ['serve', '--config', this.configPath],
+      logPath: this.logPath,
     });
     await this.#process.untilReady(async () => (await this.client.status()).version === 'v2', startTimeoutMs);
   }
@@ -114,6 +150,11 @@ export class Sealwax {
     return this.#process?.pid;
   }
 
+  /** What `/keys` says. */
+  async keys(): Promise<KeyReport> {
+    return keyReportSchema.parse(await (await fetch(`http://${this.#httpAddress}/keys`)).json());
+  }
+
   async readyz(): Promise<number> {
     return (await fetch(`http://${this.#httpAddress}/readyz`)).status;
   }
@@ -124,11 +165,11 @@ export class Sealwax {
     return new Metrics(await answer.text());
   }
 
-  get #configPath(): string {
+  get configPath(): string {
     return path.join(this.#directory, 'sealwax.yaml');
   }
 
   async #run(...args: string[]): Promise<void> {
-    await execFileAsync(command, args);
+    await execFileAsync(sealwaxCommand, args);
   }
 }

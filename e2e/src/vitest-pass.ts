@@ -6,7 +6,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { e2eRoot, type Pass } from './groups.js';
 
-/** How many tests did what they should; whatever did not run failed. */
+/** How many tests did what they should. Whatever did not run failed, unless it says itself that it is to be skipped. */
 export interface Verdict {
   readonly passed: number;
   readonly failed: number;
@@ -24,7 +24,15 @@ export async function runPass(pass: Pass, directory: string): Promise<Verdict> {
   const reportPath = path.join(directory, 'report.json');
   const child = spawn(
     process.execPath,
-    [vitest, 'run', pass.folder, '--reporter=verbose', '--reporter=json', `--outputFile.json=${reportPath}`],
+    [
+      vitest,
+      'run',
+      pass.folder,
+      `--maxWorkers=${pass.workers}`,
+      '--reporter=verbose',
+      '--reporter=json',
+      `--outputFile.json=${reportPath}`,
+    ],
     {
       cwd: e2eRoot,
       stdio: ['ignore', 'inherit', 'inherit'],
@@ -54,10 +62,9 @@ async function countFrom(reportPath: string): Promise<Verdict> {
   let failed = 0;
   for (const file of report.parse(JSON.parse(text)).testResults) {
     const good = file.assertionResults.filter((test) => test.status === 'passed').length;
-    const bad = file.assertionResults.length - good;
     passed += good;
-    // A file that does not load, or whose cleaning up fails, has no failed test of its own.
-    failed += bad === 0 && file.status !== 'passed' ? 1 : bad;
+    // A file that does not load has no test; one whose preparation fails has only tests that did not run.
+    if (file.status !== 'passed') failed += Math.max(1, file.assertionResults.length - good);
   }
   return passed + failed === 0 ? { passed, failed: 1 } : { passed, failed };
 }

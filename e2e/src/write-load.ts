@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { KubeClient } from './kube-client.js';
 
 const writers = 4;
-/** Of each writer between two writes: some hundred writes a second, few enough to read them all again afterwards. */
-const pauseMs = 10;
+/** Of each writer between two writes: up to a hundred writes a second, few enough to read and write them all again afterwards. */
+const pauseMs = 40;
 
 /** Secrets written one after another, each with a value of its own, until `stop`. */
 export class WriteLoad {

@@ -5,8 +5,10 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // process.umask() is of the main thread alone.
     pool: 'forks',
+    // More than there are cores: what most of these tests do is wait for a process.
+    maxWorkers: 6,
     // Real processes on machines that may be busy; what is slow is not wrong.
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 });

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bulkhead,
@@ -119,6 +120,8 @@ export class KeyLoop {
     this.#limits = limits;
     this.#observer = observer;
     this.#duties = duties;
+    // Every call that is under way listens; Node 20 would take more than ten for a leak.
+    setMaxListeners(0, this.#closing.signal);
     this.#calls = new RemoteCalls(key, { limitMs: limits.remoteCallMs, observer, closing: this.#closing.signal });
     this.#unwraps = bulkhead(limits.unwrapConcurrency, Infinity);
     this.#budget = circuitBreaker(handleWhen(isOutage), {
@@ -215,22 +218,8 @@ export class KeyLoop {
    *
    * @throws {BackendError}
    */
-  async unwrap({ kekId, ciphertext }: WrappedKey): Promise<LocalKey> {
-    const backend = await this.#opened();
-    const bytes = await this.#unwraps.execute(() =>
-      this.#calls.call('unwrap', (signal) =>
-        // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
-        backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal),
-      ),
-    );
-    if (!(bytes instanceof Uint8Array)) throw this.#broken('unwrap returned no bytes');
-    try {
-      return LocalKey.fromBytes(bytes);
-    } catch (error) {
-      throw this.#broken(`unwrap returned ${error instanceof Error ? error.message : 'no local key'}`);
-    } finally {
-      bytes.fill(0);
-    }
+  async unwrap(wrapped: WrappedKey): Promise<LocalKey> {
+    return this.#unwraps.execute(() => this.#unwrap(wrapped));
   }
 
   /**
@@ -240,7 +229,8 @@ export class KeyLoop {
    */
   async unwrapWithinBudget(wrapped: WrappedKey): Promise<LocalKey> {
     try {
-      return await this.#budget.execute(() => this.unwrap(wrapped));
+      // The budget inside: what has waited for its turn asks it anew.
+      return await this.#unwraps.execute(() => this.#budget.execute(() => this.#unwrap(wrapped)));
     } catch (error) {
       if (!isBrokenCircuitError(error)) throw error;
       const reason = this.#error?.message ?? 'its KMS did not answer the last Decrypts';
@@ -287,8 +277,8 @@ export class KeyLoop {
       }
     };
     const unread = await attempt(() => this.#learn());
-    // A refused reading says nothing of the right to unwrap, which is what a refusal is judged by.
-    if (unread === undefined || troubleOf(unread.code) === 'refusal') {
+    // A reading that is refused, or finds no key, says nothing of unwrapping, which is what refusal and loss are judged by.
+    if (unread === undefined || troubleOf(unread.code) !== 'outage') {
       this.#judge(await attempt(this.#duties.probe), unread);
     } else {
       this.#refusedSinceMs = undefined;
@@ -304,6 +294,22 @@ export class KeyLoop {
     // What closing cut short is no failure of the key.
     if (!this.#closing.signal.aborted) this.#enter('failing', failure);
     throw failure;
+  }
+
+  async #unwrap({ kekId, ciphertext }: WrappedKey): Promise<LocalKey> {
+    const backend = await this.#opened();
+    const bytes = await this.#calls.call('unwrap', (signal) =>
+      // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
+      backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal),
+    );
+    if (!(bytes instanceof Uint8Array)) throw this.#broken('unwrap returned no bytes');
+    try {
+      return LocalKey.fromBytes(bytes);
+    } catch (error) {
+      throw this.#broken(`unwrap returned ${error instanceof Error ? error.message : 'no local key'}`);
+    } finally {
+      bytes.fill(0);
+    }
   }
 
   async #learn(): Promise<void> {

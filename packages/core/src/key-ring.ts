@@ -76,6 +76,8 @@ export class KeyRing {
   #config: RingConfig;
   #loops: readonly KeyLoop[];
   #renewing: Promise<unknown> = Promise.resolve();
+  /** Keys whose KMS has just answered, though their turn is not over. */
+  readonly #turning = new Set<KeyLoop>();
   #startTimer: NodeJS.Timeout | undefined;
   #wiped = false;
   /** Pinned, and not yet wrapped under a KEK that works. */
@@ -105,7 +107,7 @@ export class KeyRing {
     });
     this.#loops = config.keys.map((key) => this.#openLoop(key));
     for (const loop of this.#loops) void loop.run();
-    this.#startTimer = setTimeout(() => void this.#renewIfDue(undefined), config.publish.startMs);
+    this.#startTimer = setTimeout(() => void this.#renewIfDue(), config.publish.startMs);
     void this.#recall();
   }
 
@@ -241,7 +243,7 @@ export class KeyRing {
     this.#config = config;
     this.#loops = loops;
     this.#publisher.changeRule(config.publish);
-    void this.#renewIfDue(undefined);
+    void this.#renewIfDue();
     void Promise.all(removed.map((loop) => loop.retire()));
   }
 
@@ -301,7 +303,9 @@ export class KeyRing {
         // Of an older version: #check has drawn its conclusions, and the key is no worse for it.
       });
     }
-    const failure = (await this.#renewIfDue(loop)).get(loop);
+    this.#turning.add(loop);
+    const failures = await this.#renewIfDue().finally(() => this.#turning.delete(loop));
+    const failure = failures.get(loop);
     if (this.#unrescued.length > 0) this.#observer.alarm(await this.#rescueWhatIsPinned());
     if (failure !== undefined) throw failure;
   }
@@ -363,19 +367,18 @@ export class KeyRing {
   /**
    * Makes a new local key when the set of keys, a KEK or the config asks for it, and offers it for publication. One at a time.
    *
-   * @param turning - the key whose turn this is; its KMS has just answered
    * @returns the keys that failed to wrap; each is failing from now on
    */
-  #renewIfDue(turning: KeyLoop | undefined): Promise<ReadonlyMap<KeyLoop, BackendError>> {
-    const renewal = this.#renewing.then(() => this.#renew(turning));
+  #renewIfDue(): Promise<ReadonlyMap<KeyLoop, BackendError>> {
+    const renewal = this.#renewing.then(() => this.#renew());
     this.#renewing = renewal;
     return renewal;
   }
 
-  async #renew(turning: KeyLoop | undefined): Promise<ReadonlyMap<KeyLoop, BackendError>> {
+  async #renew(): Promise<ReadonlyMap<KeyLoop, BackendError>> {
     const failures = new Map<KeyLoop, BackendError>();
     while (!this.#closing.signal.aborted) {
-      const members = this.#membersToSealUnder((loop) => !failures.has(loop) && this.#mayWrap(loop, turning));
+      const members = this.#membersToSealUnder((loop) => !failures.has(loop) && this.#mayWrap(loop));
       if (members.length === 0) break;
       const sealing = await sealUnder(members, this.cluster);
       if ('failures' in sealing) {
@@ -405,8 +408,8 @@ export class KeyRing {
   }
 
   /** A key whose last record is lost may still wrap: under its next version, or under what was put in the place of the old one. */
-  #mayWrap(loop: KeyLoop, turning: KeyLoop | undefined): boolean {
-    return loop.kekId !== undefined && (loop.isReady || loop === turning || this.#isLost(loop));
+  #mayWrap(loop: KeyLoop): boolean {
+    return loop.kekId !== undefined && (loop.isReady || this.#turning.has(loop) || this.#isLost(loop));
   }
 
   #membersToSealUnder(mayWrap: (loop: KeyLoop) => boolean): readonly KeyLoop[] {

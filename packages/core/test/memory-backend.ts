@@ -36,6 +36,7 @@ export class MemoryKms {
   /** The `Host` that the last `open` got. */
   host: Host | undefined;
   #versions: KekVersion[] = [];
+  readonly #destroyed = new Set<string>();
   #current = -1;
 
   constructor() {
@@ -74,6 +75,15 @@ export class MemoryKms {
     this.#versions[this.#current] = { kekId: this.kekId, kek: randomBytes(32) };
   }
 
+  /** Destroys a version; `restore` brings it back. */
+  destroy(kekId: string): void {
+    this.#destroyed.add(kekId);
+  }
+
+  restore(kekId: string): void {
+    this.#destroyed.delete(kekId);
+  }
+
   wrapNow(plaintext: Uint8Array): WrappedKey {
     const { kekId, kek } = this.#version;
     const nonce = randomBytes(NONCE_LENGTH);
@@ -84,7 +94,8 @@ export class MemoryKms {
 
   unwrapNow({ kekId, ciphertext }: WrappedKey): Uint8Array {
     const version = this.#versions.find((candidate) => candidate.kekId === kekId);
-    if (version === undefined) throw new BackendError('key-not-found', 'memory: unwrap: no such version');
+    if (version === undefined || this.#destroyed.has(kekId))
+      throw new BackendError('key-not-found', 'memory: unwrap: no such version');
     const decipher = createDecipheriv(CIPHER, version.kek, ciphertext.subarray(0, NONCE_LENGTH), {
       authTagLength: TAG_LENGTH,
     });
@@ -100,17 +111,15 @@ export class MemoryKms {
   }
 
   /** The backend, as a package would export it. */
-  get module(): BackendModule<unknown> {
-    return {
-      apiVersion: 1,
-      config: { '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) } },
-      open: async (_config, host) => {
-        this.host = host;
-        await this.#begin('open', host.signal);
-        return this.#backend();
-      },
-    };
-  }
+  readonly module: BackendModule<unknown> = {
+    apiVersion: 1,
+    config: { '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) } },
+    open: async (_config, host) => {
+      this.host = host;
+      await this.#begin('open', host.signal);
+      return this.#backend();
+    },
+  };
 
   #backend(): Backend {
     return {

@@ -1,7 +1,7 @@
 import { onTestFinished } from 'vitest';
 import type { EnvelopeParts } from '../src/envelope.js';
 import type { Key } from '../src/key.js';
-import { KeyRing, type KeyRingOptions } from '../src/key-ring.js';
+import { KeyRing, type KeyRingOptions, type RingConfig } from '../src/key-ring.js';
 import { KmsService } from '../src/kms-service.js';
 import { Rescue } from '../src/rescue.js';
 import type { Policy } from '../src/policy.js';
@@ -34,27 +34,31 @@ type RingSettings = Partial<Omit<KeyRingOptions, 'limits' | 'observer' | 'publis
 /** Minutes are milliseconds here. */
 const POLICY: Policy = { outage: { graceMs: 60, then: 'stay-ok' }, refusal: { afterMs: 10, action: 'report' } };
 
-/** A ring over `kms`, with pauses so short that a test need not wait; closed when the test is over. */
+const LIMITS: KeyRingOptions['limits'] = {
+  probeIntervalMs: 5,
+  remoteCallMs: 2_000,
+  unwrapConcurrency: 4,
+  oldVersionsMs: 20,
+  heldLocalKeys: 100,
+  waitingDecrypts: 100,
+};
+const PUBLISH: KeyRingOptions['publish'] = { quietMs: 0, latestMs: 0, startMs: 100, completeMs: 20 };
+
+/** A config with pauses so short that a test need not wait. */
+export function ringConfig(keys: readonly Key[]): RingConfig {
+  return { generation: 1, keys, retired: [], policy: POLICY, limits: LIMITS, publish: PUBLISH };
+}
+
+/** A ring over `kms`; closed when the test is over. */
 export function openRing(kms: MemoryKms, { limits, publish, key = memoryKey(kms), ...options }: RingSettings = {}) {
   const observer = new RecordingObserver();
   const ring = new KeyRing({
+    ...ringConfig([key]),
     cluster: CLUSTER,
-    generation: 1,
-    keys: [key],
-    retired: [],
-    policy: POLICY,
     rescue: volatileRescue,
     ...options,
-    publish: { quietMs: 0, latestMs: 0, startMs: 100, completeMs: 20, ...publish },
-    limits: {
-      probeIntervalMs: 5,
-      remoteCallMs: 2_000,
-      unwrapConcurrency: 4,
-      oldVersionsMs: 20,
-      heldLocalKeys: 100,
-      waitingDecrypts: 100,
-      ...limits,
-    },
+    publish: { ...PUBLISH, ...publish },
+    limits: { ...LIMITS, ...limits },
     observer,
   });
   onTestFinished(() => ring.close());

@@ -22,7 +22,7 @@ export async function loadBackend(
   path: readonly PropertyKey[],
 ): Promise<LoadedKey | { readonly located: readonly LocatedError[] }> {
   const fault = (message: string) => ({ located: [locate({ message }, [...path, 'backend'], undefined)] });
-  const packageName = BUILT_IN[key.backend];
+  const packageName = Object.hasOwn(BUILT_IN, key.backend) ? BUILT_IN[key.backend] : undefined;
   if (packageName === undefined) {
     const names = Object.keys(BUILT_IN);
     const near = nearest(key.backend, names);

@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { sealwax } from './command-line.js';
@@ -42,8 +43,24 @@ export async function writeConfig(directory: string, sections: ConfigSections = 
   return { file, keyFile, socketPath, httpAddress };
 }
 
-/** Makes the key file that the config names, as an operator would. */
+let firstKeyFile: Promise<Buffer> | undefined;
+
+/** Makes the key file that the config names. The first of a test file is made as an operator would, the others are copies of it. */
 export async function makeKeyFile({ keyFile }: ConfigFile): Promise<void> {
-  const { code, err } = await sealwax(['local', 'init', keyFile]);
-  if (code !== 0) throw new Error(err);
+  firstKeyFile ??= init();
+  // In one step, for a plugin that waits for it would else read an empty file.
+  await writeFile(`${keyFile}.new`, await firstKeyFile, { mode: 0o600 });
+  await rename(`${keyFile}.new`, keyFile);
+}
+
+async function init(): Promise<Buffer> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'sealwax-server-'));
+  try {
+    const keyFile = path.join(directory, 'keys.json');
+    const { code, err } = await sealwax(['local', 'init', keyFile]);
+    if (code !== 0) throw new Error(err);
+    return await readFile(keyFile);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 }

@@ -3,7 +3,7 @@ const POLL_MS = 10;
 /** Waits until `look` gives something other than `undefined` or `false`, and gives that. What it throws means "not yet". */
 export async function until<T>(
   look: () => T | undefined | false | Promise<T | undefined | false>,
-  { withinMs = 20_000 }: { readonly withinMs?: number } = {},
+  { withinMs = 40_000 }: { readonly withinMs?: number } = {},
 ): Promise<T> {
   const endMs = Date.now() + withinMs;
   let last: unknown;

@@ -68,7 +68,7 @@ export const bufferRules: readonly Rule[] = [
       for (const [index, plaintext] of plaintexts.entries()) {
         const answer = unwrapped[index];
         assert.ok(answer !== undefined);
-        assertSame(answer, plaintext, 'an answer of unwrap changed with a later call: a buffer is used twice');
+        assertSame(answer, plaintext, 'an answer changed with a later call: a buffer is used twice');
       }
       // Core overwrites what it got: that must hurt nobody.
       for (const { ciphertext } of wrapped) ciphertext.fill(0);

@@ -1,3 +1,4 @@
+import { AssertionError } from 'node:assert/strict';
 import { bufferRules } from './buffers.js';
 import { configRules } from './config.js';
 import { faultRules } from './faults.js';
@@ -8,7 +9,7 @@ import { messageRules } from './messages.js';
 import { rotationRules } from './rotation.js';
 import type { Need, Rule } from './rule.js';
 import { signalRules } from './signals.js';
-import { Stage } from './stage.js';
+import { describe, Stage } from './stage.js';
 import { tamperingRules } from './tampering.js';
 import { wrappingRules } from './wrapping.js';
 
@@ -37,8 +38,7 @@ export interface Case {
    *
    * Cases share the harness's service: run them one after another.
    *
-   * @throws {AssertionError} when the backend does not meet the demand
-   * @throws what the backend threw when it failed where it should not
+   * @throws {AssertionError} when the backend does not meet the demand; what the backend itself threw is its `cause`
    */
   readonly run: () => Promise<void>;
 }
@@ -66,7 +66,10 @@ async function play(harness: Harness, run: Rule['run']): Promise<void> {
   } catch (error) {
     // The case has failed: what goes wrong while its traces are removed would only hide why.
     await stage.end().catch(() => undefined);
-    throw error;
+    if (error instanceof AssertionError) throw error;
+    const failure = new AssertionError({ message: `a call failed that should succeed: ${describe(error)}` });
+    failure.cause = error;
+    throw failure;
   }
   await stage.end();
 }

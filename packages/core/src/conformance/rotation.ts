@@ -15,6 +15,7 @@ export const rotationRules: readonly Rule[] = [
       const { backend } = await stage.open();
       const plaintext = stage.plaintext();
       const older = await stage.wrap(backend, plaintext);
+      assert.equal(await stage.kekId(backend), older.kekId, 'wrap and currentKekId name two versions');
       await stage.befall('rotate');
       const kekId = await stage.kekId(backend);
       assert.notEqual(kekId, older.kekId, 'a rotation does not change the KEK id: it names a key, not a version');
@@ -68,6 +69,7 @@ export const rotationRules: readonly Rule[] = [
         }
       };
       const workers = Promise.all(Array.from({ length: WORKERS }, work));
+      workers.catch(() => undefined);
       // Rotates only once the workers are under way.
       await Promise.race([stage.wrap(backend, stage.plaintext()), workers]);
       try {
@@ -78,7 +80,7 @@ export const rotationRules: readonly Rule[] = [
       }
       const after = await stage.kekId(backend);
       assert.notEqual(after, before, 'the KEK id did not change');
-      for (const { plaintext, wrapped } of spread(made)) {
+      for (const { plaintext, wrapped } of around(made, after)) {
         assert.ok([before, after].includes(wrapped.kekId), `wrap named neither version, but ${wrapped.kekId}`);
         await stage.call('unwrap of a wrap that raced with the rotation', () =>
           stage.unwrapsTo(backend, wrapped, plaintext),
@@ -120,9 +122,11 @@ export const rotationRules: readonly Rule[] = [
   },
 ];
 
-/** Those around the end, where the rotation was, and a few of the rest: unwrapping all of them could take a slow service minutes. */
-function spread<T>(made: readonly T[]): T[] {
-  const rest = made.slice(0, -WORKERS * 4);
-  const step = Math.max(1, Math.floor(rest.length / WORKERS));
-  return [...rest.filter((_, index) => index % step === 0), ...made.slice(-WORKERS * 4)];
+/** The wraps that ended just before and after the first answer of the new version and the last of the older: all would be too many. */
+function around<T extends { readonly wrapped: WrappedKey }>(made: readonly T[], newer: string): readonly T[] {
+  const turns = [
+    made.findIndex(({ wrapped }) => wrapped.kekId === newer),
+    made.findLastIndex(({ wrapped }) => wrapped.kekId !== newer),
+  ];
+  return made.filter((_, index) => turns.some((turn) => Math.abs(index - turn) <= WORKERS));
 }

@@ -1,0 +1,13 @@
+import type { Harness } from '@sealwax/core/conformance';
+
+/** A key of some service, and the ways to break that: what the fault suites run on. */
+export interface KeyUnderTest {
+  /** For `backend` of the config file. */
+  readonly backend: string;
+  /** Its config section, and the faults. */
+  readonly harness: Harness;
+  stop(): Promise<void>;
+}
+
+/** @param directory - of its own, for state, certificates and logs */
+export type StartKey = (directory: string) => Promise<KeyUnderTest>;
