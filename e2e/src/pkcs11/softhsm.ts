@@ -101,6 +101,12 @@ export class SoftHsm {
     return copy;
   }
 
+  /** As if the token's files were gone. */
+  async lose(): Promise<void> {
+    await rm(this.tokensDirectory, { recursive: true, force: true });
+    await mkdir(this.tokensDirectory, { mode: 0o700 });
+  }
+
   async restore(copy: string): Promise<void> {
     await rm(this.tokensDirectory, { recursive: true, force: true });
     await cp(copy, this.tokensDirectory, { recursive: true });

@@ -162,11 +162,20 @@ export class SwTpm {
     }
   }
 
-  async changePin(pin: string): Promise<void> {
-    const pins = [`--old=${this.pin}`, `--new=${pin}`];
+  async changePin(pin: string, old = this.pin): Promise<void> {
+    const pins = [`--old=${old}`, `--new=${pin}`];
     await this.ptool('changepin', '--user=user', `--label=${this.tokenLabel}`, ...pins);
     this.pin = pin;
     this.#pins.push(pin);
+  }
+
+  /** Wrong PINs until the TPM takes no PIN any more. */
+  async lockOut(): Promise<void> {
+    for (let wrong = 0; wrong < 40; wrong += 1) {
+      const tried = await this.changePin(`never-${wrong}`, 'wrong-pin').catch((error: unknown) => String(error));
+      if (tried?.includes('0x921') === true || tried?.includes('0x00000921') === true) return;
+    }
+    throw new Error('the TPM does not lock itself');
   }
 
   /** Ends the lock-out that wrong PINs brought about. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { openBackend, type OpenedBackend } from '@sealwax/core/conformance';
 import { isBackendError } from '@sealwax/core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Sealwax } from '../../src/sealwax.js';
 import { startSoftHsm } from '../../src/pkcs11/softhsm-harness.js';
 import { testDirectory } from '../../src/test-directory.js';
@@ -39,6 +39,7 @@ const cells = [
   ),
 ];
 const recoveryMs = 20_000;
+const patienceMs = 1_500;
 
 let service: Awaited<ReturnType<typeof startSoftHsm>>;
 let sealwax: Sealwax;
@@ -48,7 +49,7 @@ let decrypts: { stop: () => Promise<{ readonly good: number; readonly bad: unkno
 beforeAll(async () => {
   const directory = await testDirectory('misbehaviour');
   service = await startSoftHsm(directory);
-  service = { ...service, config: { ...service.config, callTimeoutSeconds: 0.5 } };
+  service = { ...service, config: { ...service.config, callTimeoutSeconds: 0.5, openTimeoutSeconds: 3 } };
   const keys = [{ name: 'prod', backend: 'hsm', config: service.config }];
   sealwax = await Sealwax.configure(`${directory}/plugin`, { sections: { keys, limits: { remoteCallSeconds: 10 } } });
   await sealwax.start();
@@ -61,6 +62,8 @@ afterAll(async () => {
   await sealwax.stop();
   sealwax.client.close();
 });
+
+afterEach(() => service.softHsm.shim.behave());
 
 async function decryptAllTheTime(): Promise<typeof decrypts> {
   const seed = randomBytes(32);
@@ -94,10 +97,12 @@ describe('each function Ã— each fault: an error that is none of the ciphertextâ€
     const { shim } = service.softHsm;
     const { signal } = new AbortController();
     const plaintext = randomBytes(32);
-    const wrapped = await backend.wrap(plaintext, signal);
+    const wrapped = await waitFor(() => backend.wrap(plaintext, signal), { what: 'a wrap', timeoutMs: recoveryMs });
     await shim.misbehave(...rules);
-    const outcome = await backend.unwrap(wrapped, signal).catch((error: unknown) => error);
-    const current = await backend.currentKekId(signal).catch((error: unknown) => error);
+    // As a caller who does not wait for a module that hangs.
+    const patience = AbortSignal.timeout(patienceMs);
+    const outcome = await backend.unwrap(wrapped, patience).catch((error: unknown) => error);
+    const current = await backend.currentKekId(patience).catch((error: unknown) => error);
     for (const answer of [outcome, current]) {
       if (!(answer instanceof Error)) continue;
       expect(isBackendError(answer) && answer.code, answer.message).toBe('unavailable');
@@ -124,7 +129,7 @@ test('a module that corrupts what it decrypts is not taken for a bad ciphertext'
 test('a module that leaks is started anew at the limit, and no call fails for it', async () => {
   const leaking = await openBackend({
     module: service.harness.module,
-    config: { ...service.config, callTimeoutSeconds: 5, memoryLimitMebibytes: 256 },
+    config: { ...service.config, callTimeoutSeconds: 5, openTimeoutSeconds: 10, memoryLimitMebibytes: 256 },
   });
   const { signal } = new AbortController();
   const wrapped = await leaking.backend.wrap(randomBytes(32), signal);

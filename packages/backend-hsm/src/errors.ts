@@ -50,8 +50,11 @@ const MEANINGS: ReadonlyMap<number, readonly [BackendErrorCode, string]> = new M
 
 /** The return value of the module's function that threw `error`; `undefined` when it was no function of the module. */
 export function returnValueOf(error: unknown): number | undefined {
-  if (!(error instanceof Error) || !('method' in error) || !('code' in error)) return undefined;
-  return typeof error.code === 'number' && error.code !== 0 ? error.code : undefined;
+  if (!(error instanceof Error)) return undefined;
+  if ('code' in error && typeof error.code === 'number' && error.code !== 0) return error.code;
+  // pkcs11js forgets to translate the errors of C_FindObjects.
+  const [, value] = /^CKR_\w+:(\d+)/.exec(error.message) ?? [];
+  return value === undefined ? undefined : Number(value);
 }
 
 /** What `returnValue` means, by itself. */
