@@ -1,5 +1,5 @@
-import { conformanceCases } from '@sealwax/core/conformance';
-import { afterAll, describe, test } from 'vitest';
+import { afterAll } from 'vitest';
+import { playKit } from '../../src/pkcs11/play-kit.js';
 import { startSoftHsm } from '../../src/pkcs11/softhsm-harness.js';
 import { testDirectory } from '../../src/test-directory.js';
 
@@ -8,10 +8,5 @@ const mechanisms = ['aes-gcm', 'aes-cbc-hmac', 'aes-key-wrap-pad', 'rsa-oaep'] a
 for (const mechanism of mechanisms) {
   const { harness, stop } = await startSoftHsm(await testDirectory(`kit-${mechanism}`), mechanism);
   afterAll(stop);
-  describe(`the conformance kit on SoftHSM with ${mechanism}`, () => {
-    for (const { name, skip, run } of conformanceCases(harness)) {
-      if (skip === undefined) test(name, { timeout: 120_000 }, run);
-      else test.skip(`${name} (${skip})`);
-    }
-  });
+  playKit(`SoftHSM with ${mechanism}`, harness, mechanism === 'aes-gcm' ? 'all' : 'mechanism');
 }
