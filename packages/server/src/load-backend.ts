@@ -6,6 +6,7 @@ import { findBackend, type BackendPackage, type BackendPlaces } from './find-bac
 
 /** The backends that are chosen by a short name, and their packages. The only place in the server that names a provider. */
 export const BUILT_IN: Readonly<Record<string, string>> = {
+  hsm: '@sealwax/backend-hsm',
   local: '@sealwax/backend-local',
   aws: '@sealwax/backend-aws',
   azure: '@sealwax/backend-azure',
