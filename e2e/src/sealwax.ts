@@ -123,7 +123,7 @@ export class Sealwax {
     this.#process = await Process.start({
       name: 'sealwax',
       command: this.#command,
-      environment: this.#environment,
+      env: this.#environment,
       args: ['serve', '--config', this.configPath],
       logPath: this.logPath,
     });

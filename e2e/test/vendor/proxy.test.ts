@@ -18,7 +18,8 @@ beforeEach(async () => {
   directory = await testDirectory(`proxy-${count}`);
   await mkdir(path.join(directory, 'service'));
   harness = await startHttpKms(path.join(directory, 'service'));
-  proxy = await ConnectProxy.start();
+  const { port } = harness.kms;
+  proxy = await ConnectProxy.start(new Map([[`${HttpKms.host}:${port}`, port]]));
 });
 afterEach(async () => {
   await proxy.stop();

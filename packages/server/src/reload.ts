@@ -65,7 +65,7 @@ function refuseWhatNeedsRestart(inForce: LoadedConfig, loaded: LoadedConfig): vo
   if (inForce.cluster !== loaded.cluster) {
     throw new ConfigError('cluster', 'never changes: what was encrypted before would not open');
   }
-  for (const section of ['socket', 'http', 'log', 'state'] as const) {
+  for (const section of ['socket', 'http', 'log', 'traces', 'state'] as const) {
     if (!isDeepStrictEqual(inForce[section], loaded[section])) {
       throw new ConfigError(section, 'changes only with a restart');
     }

@@ -33,7 +33,9 @@ export interface Running {
 export async function serve(config: LoadedConfig, configFile: string, log: Log): Promise<Running> {
   const metrics = new Metrics(version);
   const facts = new Facts();
-  const observer = observe(log, metrics, facts);
+  // A tracing library costs start time and memory: most clusters have no collector.
+  const traces = config.traces && new (await import('./traces.js')).Traces(config.traces);
+  const observer = observe({ log, metrics, facts, traces });
   const { cluster } = config;
   const alarm = (text: string) => {
     observer.alarm(text);
@@ -48,7 +50,7 @@ export async function serve(config: LoadedConfig, configFile: string, log: Log):
   metrics.watch(ring);
   metrics.keysLoaded(config.loadedKeys);
   const service = new KmsService(ring);
-  const grpc = openGrpcServer(service, log, metrics);
+  const grpc = openGrpcServer(service, { log, metrics, traces });
   const closeRing = () => Promise.race([ring.close(), new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())]);
   try {
     const socket = await listen(config.socket, (connection) => {
@@ -71,6 +73,7 @@ export async function serve(config: LoadedConfig, configFile: string, log: Log):
         await grpc.close(GRACE_MS);
         closeHttp();
         await closeRing();
+        await traces?.close();
       },
     };
   } catch (error) {
