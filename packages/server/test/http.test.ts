@@ -2,15 +2,16 @@ import { once } from 'node:events';
 import { rename } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect } from 'node:net';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { makeKeyFile, writeConfig } from './config-file.js';
+import { atEndOfFile } from './end-of-file.js';
 import { startPlugin, startWith, type Plugin } from './plugin.js';
 import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
 
 let plugin: Plugin;
 beforeAll(async () => {
-  plugin = await startPlugin({ atEnd: afterAll });
+  plugin = await startPlugin({ atEnd: atEndOfFile });
 });
 
 /** Sends `request` as it is; what came back until the server closed, or `''` when it said nothing. */
