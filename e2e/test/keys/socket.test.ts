@@ -1,7 +1,4 @@
 import { describeFaultsAtTheSocket } from '../../src/faults/at-the-socket.js';
-import { startHttpKms } from '../../src/http-kms/http-kms-harness.js';
+import { startHttpKey } from '../../src/http-kms/http-key.js';
 
-describeFaultsAtTheSocket('http', async (directory) => {
-  const harness = await startHttpKms(directory);
-  return { backend: harness.backend.modulePath, harness, stop: () => harness.stop() };
-});
+describeFaultsAtTheSocket('http', startHttpKey);

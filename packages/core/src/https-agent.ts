@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto';
 import type { Agent } from 'node:http';
 import { Agent as HttpsAgent, type AgentOptions } from 'node:https';
+import { createSecureContext } from 'node:tls';
 import { BackendError } from './backend-error.js';
 import { secretFile } from './secret-file.js';
 import { FileError, readTrustedFile } from './trusted-file.js';
@@ -26,10 +28,12 @@ export async function httpsAgent(files: TlsFiles, owner: string, signal: AbortSi
   const direct = new HttpsAgent(options);
   // A library for proxies costs start time and memory: most nodes have none.
   const agent = namesProxy() ? (await import('./proxying-agent.js')).proxyingAgent(direct) : direct;
+  // Nobody would destroy it.
+  signal.throwIfAborted();
   const reread = () => {
     readTls(files, owner).then(
       (read) => Object.assign(direct.options, read),
-      // A file in the middle of its replacement: until the next change the old one goes on.
+      // A file in the middle of its replacement, or a certificate whose key has not come yet: until the next change the old ones go on.
       () => undefined,
     );
   };
@@ -47,12 +51,22 @@ function namesProxy(): boolean {
 }
 
 async function readTls({ caFile, certFile, keyFile, serverName }: TlsFiles, owner: string): Promise<AgentOptions> {
-  return {
+  const read = {
     ...(caFile !== undefined && { ca: await readCertificates(caFile, owner) }),
     ...(certFile !== undefined && { cert: await readCertificates(certFile, owner) }),
     ...(keyFile !== undefined && { key: Buffer.from(await secretFile(keyFile, owner).read()) }),
-    ...(serverName !== undefined && { servername: serverName }),
   };
+  try {
+    // Else a certificate and a key that do not belong together would only be found by the first connection; and of a CA that is none OpenSSL
+    // says nothing at all.
+    createSecureContext(read);
+    if (read.ca !== undefined) new X509Certificate(read.ca);
+  } catch (error) {
+    const files = [caFile, certFile, keyFile].filter((file) => file !== undefined).join(', ');
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new BackendError('unauthenticated', `${owner}: read certificates: ${files}: ${reason}`, { cause: error });
+  }
+  return { ...read, ...(serverName !== undefined && { servername: serverName }) };
 }
 
 async function readCertificates(file: string, owner: string): Promise<Buffer> {

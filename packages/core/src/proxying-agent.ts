@@ -1,5 +1,6 @@
 import type { Agent, ClientRequest } from 'node:http';
 import type { Agent as HttpsAgent } from 'node:https';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { Agent as BaseAgent, type AgentConnectOpts } from 'agent-base';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { proxyFor } from './proxy.js';
@@ -12,10 +13,11 @@ export function proxyingAgent(direct: HttpsAgent): Agent {
 class ProxyingAgent extends BaseAgent {
   readonly #direct: HttpsAgent;
   /** By proxy, so that connections through it are kept. */
-  readonly #proxied = new Map<string, HttpsProxyAgent<string>>();
+  readonly #tunnels = new Map<string, TunnelAgent>();
 
   constructor(direct: HttpsAgent) {
-    super();
+    // Decides over the header `connection` of every request; without it the agents behind get no connection back to keep.
+    super({ keepAlive: true });
     this.#direct = direct;
   }
 
@@ -25,18 +27,54 @@ class ProxyingAgent extends BaseAgent {
   }
 
   override destroy(): void {
-    for (const agent of [this.#direct, ...this.#proxied.values()]) agent.destroy();
+    for (const agent of [this.#direct, ...this.#tunnels.values()]) agent.destroy();
     super.destroy();
   }
 
   #through(proxy: URL): Agent {
-    let agent = this.#proxied.get(proxy.href);
+    let agent = this.#tunnels.get(proxy.href);
     if (agent === undefined) {
-      agent = new HttpsProxyAgent(proxy.href, this.#direct.options);
-      // The same object, so that certificates that are read again count here too.
-      agent.options = this.#direct.options as typeof agent.options;
-      this.#proxied.set(proxy.href, agent);
+      agent = new TunnelAgent(proxy, this.#direct);
+      this.#tunnels.set(proxy.href, agent);
     }
     return agent;
   }
+}
+
+/** Keeps tunnels through one proxy. */
+class TunnelAgent extends HttpsProxyAgent<string> {
+  readonly #proxyHost: string;
+
+  constructor(proxy: URL, { options }: HttpsAgent) {
+    // Not the options themselves: CA, name and certificate are for the KMS, and not for a proxy that speaks TLS itself.
+    super(proxy.href, { keepAlive: true, ...(options.timeout !== undefined && { timeout: options.timeout }) });
+    this.#proxyHost = proxy.host;
+    // The same object, so that certificates that are read again count here too.
+    this.options = options as typeof this.options;
+  }
+
+  override async connect(
+    request: ClientRequest,
+    options: AgentConnectOpts,
+  ): ReturnType<HttpsProxyAgent<string>['connect']> {
+    // Else the library hands the proxy's answer on as that of the KMS, and a proxy's 403 would pass for a refusal of the key.
+    request.once('proxyConnect', ({ statusCode, statusText }: { statusCode: number; statusText: string }) => {
+      if (statusCode === 200) return;
+      const refused = new Error(`the proxy ${this.#proxyHost} answered ${statusCode} ${statusText}`);
+      request.destroy(Object.assign(refused, { code: 'ECONNREFUSED' }));
+    });
+    return super.connect(request, namingHost(options));
+  }
+}
+
+/**
+ * The library does not say whom it connects to when that is an IP address, and Node then checks the certificate for the name "localhost".
+ */
+function namingHost(options: AgentConnectOpts): AgentConnectOpts {
+  const { host } = options;
+  if (!options.secureEndpoint || options.servername || host === undefined) return options;
+  return {
+    ...options,
+    checkServerIdentity: (_name: string, certificate: PeerCertificate) => checkServerIdentity(host, certificate),
+  };
 }

@@ -9,7 +9,10 @@ export type Fault = (() => Promise<void>) | string;
 
 /** What can befall a KMS. Each but `rotate`, `replaceKek` and `destroyOldVersion` lasts until `mend`. */
 export interface Faults {
-  /** Makes a new KEK version, which wraps from now on; the older ones still unwrap. */
+  /**
+   * Makes a new KEK version, which wraps from now on; the older ones still unwrap. Resolves when every request sees it.
+   * All cases together rotate six times: some services allow no more than ten.
+   */
   readonly rotate: Fault;
   /** Requests are taken and never answered. */
   readonly stall: Fault;
@@ -23,7 +26,7 @@ export interface Faults {
   readonly deny: Fault;
   /** The key is switched off. */
   readonly disable: Fault;
-  /** The key is gone; `mend` brings it back or makes another. */
+  /** The key is gone, and may be made anew by whoever asks for that; `mend` brings it back or makes another. */
   readonly deleteKey: Fault;
   /** Every version but the current one is destroyed for good. */
   readonly destroyOldVersion: Fault;

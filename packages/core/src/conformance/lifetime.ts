@@ -105,8 +105,13 @@ export const lifetimeRules: readonly Rule[] = [
     needs: ['moduleUrl'],
     async run(stage) {
       const { backend } = await stage.open();
-      const { endedByItself } = await inOtherProcess(stage.harness, { wrapped: await stage.roundTrip(backend) });
+      const wrapped = await stage.roundTrip(backend);
+      const { endedByItself, failure } = await inOtherProcess(stage.harness, { wrapped });
       assert.ok(endedByItself, 'after close something keeps the process alive');
+      assert.ok(
+        failure === undefined,
+        `the process ended with an error, such as an unhandled rejection: ${failure ?? ''}`,
+      );
     },
   },
 ];

@@ -3,13 +3,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import type { WrappedKey } from '../backend.js';
 import type { Harness } from './harness.js';
 
 const ANSWER_LIMIT_MS = 20_000;
 const END_LIMIT_MS = 5_000;
+const LAST_WORDS_MS = 1_000;
 /** Starts the line in which the child answers: native modules may write to stdout, too. */
 const ANSWER = 'sealwax-conformance ';
 
@@ -52,6 +53,8 @@ export async function inOtherProcess(
   readonly unwrapped: Uint8Array;
   readonly rewrapped: WrappedKey;
   readonly endedByItself: boolean;
+  /** What it wrote when it ended with an error after its answer; `undefined` when it ended well. */
+  readonly failure: string | undefined;
 }> {
   assert.ok(moduleUrl !== undefined, 'the harness has no moduleUrl');
   // The built file, also when the kit itself runs from its sources, which node cannot.
@@ -61,15 +64,14 @@ export async function inOtherProcess(
   const job: Job = { moduleUrl: asUrl(moduleUrl), config, wrapped: toText(wrapped) };
   child.stdin.on('error', () => undefined);
   child.stdin.end(JSON.stringify(job));
-  const ended = once(child, 'close');
-  const stderr = text(child.stderr);
-  let endedByItself = true;
+  const exited = once(child, 'exit');
+  const closed = once(child, 'close');
   const kill = () => {
-    endedByItself = false;
     child.kill('SIGKILL');
   };
   let timer = setTimeout(kill, ANSWER_LIMIT_MS);
   let stdout = '';
+  let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     const answered = stdout.includes(ANSWER);
     stdout += chunk;
@@ -77,15 +79,25 @@ export async function inOtherProcess(
     clearTimeout(timer);
     timer = setTimeout(kill, END_LIMIT_MS);
   });
-  await ended;
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    stderr += chunk;
+  });
+  await exited;
   clearTimeout(timer);
+  // A process of the backend's own may still hold the pipes.
+  await Promise.race([closed, sleep(LAST_WORDS_MS)]);
+  child.stdout.destroy();
+  child.stderr.destroy();
   const line = stdout.split('\n').find((candidate) => candidate.startsWith(ANSWER));
-  assert.ok(line !== undefined, `another process could not use the backend: ${await stderr}`);
+  assert.ok(line !== undefined, `another process could not use the backend: ${stderr}`);
   const answer = JSON.parse(line.slice(ANSWER.length)) as Answer;
+  const endedByItself = child.signalCode !== 'SIGKILL';
+  const endedWell = child.exitCode === 0;
   return {
     unwrapped: Uint8Array.from(Buffer.from(answer.unwrapped, 'base64')),
     rewrapped: fromText(answer.rewrapped),
     endedByItself,
+    failure: endedWell || !endedByItself ? undefined : `${child.signalCode ?? ''} ${stderr}`,
   };
 }
 

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import ts from 'typescript';
 import type { Harness } from '../../src/conformance/index.js';
 import { LittleKms } from './little-kms.js';
 import { backend } from './little-module.js';
+import { toJavaScript } from './to-javascript.js';
 
 export interface RunningHarness {
   readonly harness: Harness;
@@ -85,10 +85,7 @@ export async function buildModule(): Promise<{ readonly moduleUrl: string; reado
   const sources = ['little-module.ts', 'little-backend.ts', ...flaws.map((file) => `flaws/${file}`)];
   for (const source of sources) {
     const text = await readFile(path.join(import.meta.dirname, source), 'utf8');
-    const { outputText } = ts.transpileModule(text, {
-      compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, verbatimModuleSyntax: true },
-    });
-    await writeFile(path.join(built, source.replace(/\.ts$/, '.js')), outputText);
+    await writeFile(path.join(built, source.replace(/\.ts$/, '.js')), toJavaScript(text));
   }
   return {
     moduleUrl: path.join(built, 'little-module.js'),

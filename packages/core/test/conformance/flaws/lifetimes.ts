@@ -75,6 +75,16 @@ export const lifetimeFlaws: Flaws = {
       return {};
     },
   },
+  'leaves a rejection that nobody handles when a call is given up': {
+    caughtBy: [PROCESS_ENDS],
+    spoil: (good) => ({
+      wrap(plaintext, signal) {
+        const wrapping = good.wrap(plaintext, signal);
+        void wrapping.then(() => undefined);
+        return wrapping;
+      },
+    }),
+  },
   'wraps what only the same instance unwraps': {
     caughtBy: [OTHER_INSTANCE, OTHER_PROCESS],
     spoil: (good) => masked(good, randomBytes(32)),

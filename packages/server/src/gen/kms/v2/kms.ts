@@ -5,7 +5,7 @@
 // source: kms/v2/kms.proto
 
 /* eslint-disable */
-import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
+import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
   type CallOptions,
   type ChannelCredentials,
@@ -17,14 +17,15 @@ import {
   type Metadata,
   type ServiceError,
   type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+} from "@grpc/grpc-js";
 
 /**
  * The KMS v2 protocol between kube-apiserver and a KMS plugin, as the Kubernetes documentation describes it.
  * Package, service, field numbers and types are the wire contract.
  */
 
-export interface StatusRequest {}
+export interface StatusRequest {
+}
 
 export interface StatusResponse {
   /** "v2" */
@@ -85,7 +86,7 @@ export const StatusRequest: MessageFns<StatusRequest> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -108,18 +109,18 @@ export const StatusRequest: MessageFns<StatusRequest> = {
 };
 
 function createBaseStatusResponse(): StatusResponse {
-  return { version: '', healthz: '', keyId: '' };
+  return { version: "", healthz: "", keyId: "" };
 }
 
 export const StatusResponse: MessageFns<StatusResponse> = {
   encode(message: StatusResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.version !== '') {
+    if (message.version !== "") {
       writer.uint32(10).string(message.version);
     }
-    if (message.healthz !== '') {
+    if (message.healthz !== "") {
       writer.uint32(18).string(message.healthz);
     }
-    if (message.keyId !== '') {
+    if (message.keyId !== "") {
       writer.uint32(26).string(message.keyId);
     }
     return writer;
@@ -129,7 +130,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -176,7 +177,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
 };
 
 function createBaseDecryptRequest(): DecryptRequest {
-  return { ciphertext: new Uint8Array(0), uid: '', keyId: '', annotations: new Map() };
+  return { ciphertext: new Uint8Array(0), uid: "", keyId: "", annotations: new Map() };
 }
 
 export const DecryptRequest: MessageFns<DecryptRequest> = {
@@ -184,10 +185,10 @@ export const DecryptRequest: MessageFns<DecryptRequest> = {
     if (message.ciphertext.length !== 0) {
       writer.uint32(10).bytes(message.ciphertext);
     }
-    if (message.uid !== '') {
+    if (message.uid !== "") {
       writer.uint32(18).string(message.uid);
     }
-    if (message.keyId !== '') {
+    if (message.keyId !== "") {
       writer.uint32(26).string(message.keyId);
     }
     message.annotations.forEach((value, key) => {
@@ -200,7 +201,7 @@ export const DecryptRequest: MessageFns<DecryptRequest> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -258,12 +259,12 @@ export const DecryptRequest: MessageFns<DecryptRequest> = {
 };
 
 function createBaseDecryptRequest_AnnotationsEntry(): DecryptRequest_AnnotationsEntry {
-  return { key: '', value: new Uint8Array(0) };
+  return { key: "", value: new Uint8Array(0) };
 }
 
 export const DecryptRequest_AnnotationsEntry: MessageFns<DecryptRequest_AnnotationsEntry> = {
   encode(message: DecryptRequest_AnnotationsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key !== '') {
+    if (message.key !== "") {
       writer.uint32(10).string(message.key);
     }
     if (message.value.length !== 0) {
@@ -276,7 +277,7 @@ export const DecryptRequest_AnnotationsEntry: MessageFns<DecryptRequest_Annotati
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -330,7 +331,7 @@ export const DecryptResponse: MessageFns<DecryptResponse> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -361,7 +362,7 @@ export const DecryptResponse: MessageFns<DecryptResponse> = {
 };
 
 function createBaseEncryptRequest(): EncryptRequest {
-  return { plaintext: new Uint8Array(0), uid: '' };
+  return { plaintext: new Uint8Array(0), uid: "" };
 }
 
 export const EncryptRequest: MessageFns<EncryptRequest> = {
@@ -369,7 +370,7 @@ export const EncryptRequest: MessageFns<EncryptRequest> = {
     if (message.plaintext.length !== 0) {
       writer.uint32(10).bytes(message.plaintext);
     }
-    if (message.uid !== '') {
+    if (message.uid !== "") {
       writer.uint32(18).string(message.uid);
     }
     return writer;
@@ -379,7 +380,7 @@ export const EncryptRequest: MessageFns<EncryptRequest> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -418,7 +419,7 @@ export const EncryptRequest: MessageFns<EncryptRequest> = {
 };
 
 function createBaseEncryptResponse(): EncryptResponse {
-  return { ciphertext: new Uint8Array(0), keyId: '', annotations: new Map() };
+  return { ciphertext: new Uint8Array(0), keyId: "", annotations: new Map() };
 }
 
 export const EncryptResponse: MessageFns<EncryptResponse> = {
@@ -426,7 +427,7 @@ export const EncryptResponse: MessageFns<EncryptResponse> = {
     if (message.ciphertext.length !== 0) {
       writer.uint32(10).bytes(message.ciphertext);
     }
-    if (message.keyId !== '') {
+    if (message.keyId !== "") {
       writer.uint32(18).string(message.keyId);
     }
     message.annotations.forEach((value, key) => {
@@ -439,7 +440,7 @@ export const EncryptResponse: MessageFns<EncryptResponse> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -489,12 +490,12 @@ export const EncryptResponse: MessageFns<EncryptResponse> = {
 };
 
 function createBaseEncryptResponse_AnnotationsEntry(): EncryptResponse_AnnotationsEntry {
-  return { key: '', value: new Uint8Array(0) };
+  return { key: "", value: new Uint8Array(0) };
 }
 
 export const EncryptResponse_AnnotationsEntry: MessageFns<EncryptResponse_AnnotationsEntry> = {
   encode(message: EncryptResponse_AnnotationsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key !== '') {
+    if (message.key !== "") {
       writer.uint32(10).string(message.key);
     }
     if (message.value.length !== 0) {
@@ -507,7 +508,7 @@ export const EncryptResponse_AnnotationsEntry: MessageFns<EncryptResponse_Annota
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -549,7 +550,7 @@ export type KeyManagementServiceService = typeof KeyManagementServiceService;
 export const KeyManagementServiceService = {
   /** Health and the authoritative key id. Polled; must cost nothing remote. */
   status: {
-    path: '/v2.KeyManagementService/Status' as const,
+    path: "/v2.KeyManagementService/Status" as const,
     requestStream: false as const,
     responseStream: false as const,
     requestSerialize: (value: StatusRequest): Buffer => Buffer.from(StatusRequest.encode(value).finish()),
@@ -559,7 +560,7 @@ export const KeyManagementServiceService = {
   },
   /** Opens what Encrypt returned. */
   decrypt: {
-    path: '/v2.KeyManagementService/Decrypt' as const,
+    path: "/v2.KeyManagementService/Decrypt" as const,
     requestStream: false as const,
     responseStream: false as const,
     requestSerialize: (value: DecryptRequest): Buffer => Buffer.from(DecryptRequest.encode(value).finish()),
@@ -569,7 +570,7 @@ export const KeyManagementServiceService = {
   },
   /** Seals a seed. The key id of the answer must be the one of the last Status. */
   encrypt: {
-    path: '/v2.KeyManagementService/Encrypt' as const,
+    path: "/v2.KeyManagementService/Encrypt" as const,
     requestStream: false as const,
     responseStream: false as const,
     requestSerialize: (value: EncryptRequest): Buffer => Buffer.from(EncryptRequest.encode(value).finish()),
@@ -641,7 +642,7 @@ export interface KeyManagementServiceClient extends Client {
 
 export const KeyManagementServiceClient = makeGenericClientConstructor(
   KeyManagementServiceService,
-  'v2.KeyManagementService',
+  "v2.KeyManagementService",
 ) as unknown as {
   new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): KeyManagementServiceClient;
   service: typeof KeyManagementServiceService;

@@ -5,7 +5,7 @@
 // source: sealwax/envelope/v1/annotation.proto
 
 /* eslint-disable */
-import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
+import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /**
  * The annotation of envelope format 1. docs/envelope.md specifies it byte by byte; format 1 must open for ever,
@@ -33,7 +33,7 @@ export interface Record {
 }
 
 function createBaseAnnotation(): Annotation {
-  return { commitment: new Uint8Array(0), cluster: '', records: [] };
+  return { commitment: new Uint8Array(0), cluster: "", records: [] };
 }
 
 export const Annotation: MessageFns<Annotation> = {
@@ -41,7 +41,7 @@ export const Annotation: MessageFns<Annotation> = {
     if (message.commitment.length !== 0) {
       writer.uint32(10).bytes(message.commitment);
     }
-    if (message.cluster !== '') {
+    if (message.cluster !== "") {
       writer.uint32(18).string(message.cluster);
     }
     for (const v of message.records) {
@@ -54,7 +54,7 @@ export const Annotation: MessageFns<Annotation> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
@@ -101,15 +101,15 @@ export const Annotation: MessageFns<Annotation> = {
 };
 
 function createBaseRecord(): Record {
-  return { keyName: '', kekId: '', ciphertext: new Uint8Array(0) };
+  return { keyName: "", kekId: "", ciphertext: new Uint8Array(0) };
 }
 
 export const Record: MessageFns<Record> = {
   encode(message: Record, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.keyName !== '') {
+    if (message.keyName !== "") {
       writer.uint32(10).string(message.keyName);
     }
-    if (message.kekId !== '') {
+    if (message.kekId !== "") {
       writer.uint32(18).string(message.kekId);
     }
     if (message.ciphertext.length !== 0) {
@@ -122,7 +122,7 @@ export const Record: MessageFns<Record> = {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error('protobuf decode recursion limit exceeded');
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
     }
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {

@@ -1,0 +1,104 @@
+import { Cluster } from '../cluster.js';
+import { sealwaxOnly } from '../encryption-configuration.js';
+import { Sealwax, type ConfigSections } from '../sealwax.js';
+import { storageKey, storedObjects } from '../stored-objects.js';
+import { testDirectory } from '../test-directory.js';
+import { waitFor } from '../wait-for.js';
+import { WriteLoad } from '../write-load.js';
+
+const patience = { timeoutMs: 120_000, intervalMs: 500 };
+
+/** A cluster whose only encryption provider is a plugin with any config, and what tests of faults ask of both. */
+export class FaultCluster {
+  readonly cluster: Cluster;
+  readonly plugin: Sealwax;
+  #writes = 0;
+
+  private constructor(cluster: Cluster, plugin: Sealwax) {
+    this.cluster = cluster;
+    this.plugin = plugin;
+  }
+
+  /**
+   * @param name - of the directory, unique within the group
+   * @param sections - of the config file; a function gets the plugin, whose key file is made
+   */
+  static async start(name: string, sections: (plugin: Sealwax) => ConfigSections): Promise<FaultCluster> {
+    const directory = await testDirectory(name);
+    const plugin = await Sealwax.configure(directory);
+    await plugin.init();
+    await plugin.writeConfig(sections(plugin));
+    await plugin.start();
+    await plugin.untilOk();
+    const cluster = await Cluster.prepare({ directory, encryption: sealwaxOnly(plugin.socketPath) });
+    await cluster.startApiServer();
+    return new FaultCluster(cluster, plugin);
+  }
+
+  /** A Secret with a name and a value of its own; the name. */
+  async write(): Promise<string> {
+    this.#writes += 1;
+    const name = `secret-${this.#writes}`;
+    await this.cluster.client.create('secrets', { name, data: { value: `value of ${name}` } });
+    return name;
+  }
+
+  /** Reads everything that `write` wrote; throws when one does not come back as it was. */
+  async readAll(): Promise<void> {
+    const found = new Map((await this.cluster.client.list('secrets')).map(({ name, data }) => [name, data['value']]));
+    for (let write = 1; write <= this.#writes; write += 1) {
+      const name = `secret-${write}`;
+      if (found.get(name) !== `value of ${name}`) throw new Error(`${name} came back as ${String(found.get(name))}`);
+    }
+  }
+
+  /** Under which key id etcd holds a Secret. */
+  async storedKeyId(name: string): Promise<string> {
+    const object = (await storedObjects(this.cluster.etcd)).get(storageKey('secrets', name));
+    if (object === undefined) throw new Error(`etcd holds no Secret ${name}`);
+    return object.keyId;
+  }
+
+  /** Writes Secrets until one is stored under another key id than `keyId`; that id. */
+  async untilStoredUnderAnother(keyId: string): Promise<string> {
+    return waitFor(
+      async () => {
+        // The API server polls Status once a minute; being asked whether it is ready makes it look sooner.
+        await this.cluster.client.probe('/readyz');
+        const stored = await this.storedKeyId(await this.write());
+        return stored !== keyId && stored;
+      },
+      { what: 'a Secret under another key id', ...patience },
+    );
+  }
+
+  /** Waits until the API server's `/readyz` answers so. */
+  async untilReadyz(status: 200 | 500): Promise<string> {
+    return waitFor(
+      async () => {
+        const answer = await this.cluster.client.probe('/readyz');
+        return answer.status === status && answer.body;
+      },
+      { what: `/readyz of the API server to answer ${status}`, ...patience },
+    );
+  }
+
+  startLoad(prefix: string): WriteLoad {
+    return new WriteLoad(this.cluster.client, prefix);
+  }
+
+  /** Ends the load and reads all that it wrote; throws when an acknowledged write is not there. */
+  async endLoad(load: WriteLoad): Promise<void> {
+    await load.stop();
+    const found = new Map((await this.cluster.client.list('secrets')).map(({ name, data }) => [name, data['value']]));
+    for (const [name, value] of load.acknowledged) {
+      if (found.get(name) !== value) throw new Error(`an acknowledged write is lost: ${name}`);
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.cluster.stop();
+    await this.plugin.stop();
+    this.plugin.client.close();
+  }
+}

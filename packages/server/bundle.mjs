@@ -1,0 +1,106 @@
+/**
+ * The second half of `npm run build`: everything that runs, as a bundle in `dist/`.
+ *
+ * A few files instead of hundreds, and shared: the server and its built-in backends use one copy of core, zod and the rest. What is not
+ * needed is not read: nothing of a backend that no key names, nothing of HTTP and metrics for `sealwax check`.
+ *
+ * A built-in backend is part of it, as `dist/backend-<name>.js`, and no peer to be installed: from outside each would bring its own copy of core and
+ * zod and the many files of its SDK (half the time until the first RPC), and its version might not fit. Outside stays what a bundle cannot
+ * hold: native modules, and backends that run a file of their own as another process. Those, and vendors' backends, are found by Node's own rules.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { rolldown } from 'rolldown';
+
+/** Backends with native modules or processes of their own. */
+const OUTSIDE = ['hsm'];
+
+const packages = path.resolve(import.meta.dirname, '..');
+const dist = path.join(import.meta.dirname, 'dist');
+const source = (...steps) => path.join(packages, ...steps);
+const backends = readdirSync(packages)
+  .filter((folder) => folder.startsWith('backend-'))
+  .map((folder) => folder.slice('backend-'.length))
+  .filter((name) => !OUTSIDE.includes(name));
+
+const resolve = {
+  // The sources and not what tsc made of them: a stack trace then points at TypeScript.
+  alias: { '@sealwax/core': source('core/src/index.ts') },
+  extensionAlias: { '.js': ['.ts', '.js'] },
+};
+const output = {
+  dir: dist,
+  format: 'esm',
+  sourcemap: true,
+  entryFileNames: '[name].js',
+  // rolldown joins the names of all entries that need a chunk.
+  chunkFileNames: ({ name }) => (name.startsWith('vendor') ? 'vendor-[hash].js' : 'chunk-[name]-[hash].js'),
+};
+
+for (const file of existsSync(dist) ? readdirSync(dist) : []) {
+  if (/\.js(\.map)?$/.test(file)) await rm(path.join(dist, file));
+}
+await bundlePlugin();
+await bundleClient();
+
+async function bundlePlugin() {
+  const bundle = await rolldown({
+    input: {
+      'cli/main': source('server/src/cli/main.ts'),
+      program: source('server/src/cli/program.ts'),
+      ...Object.fromEntries(
+        backends.flatMap((name) => [
+          [`backend-${name}`, source(`backend-${name}/src/index.ts`)],
+          // Its own commands: `sealwax local init`.
+          ...(hasCommands(name) ? [[`sealwax-${name}`, source(`backend-${name}/src/cli.ts`)]] : []),
+        ]),
+      ),
+    },
+    platform: 'node',
+    resolve,
+    external: [/\.node$/, ...OUTSIDE.map((name) => `@sealwax/backend-${name}`)],
+  });
+  // Apart from our own code, whose chunks alone keep their maps: Node reads the map of every file that has one, at once.
+  const vendor = { name: 'vendor', test: /node_modules/, entriesAware: true };
+  const { output: chunks } = await bundle.write({ ...output, codeSplitting: { groups: [vendor] } });
+  await bundle.close();
+  for (const { type, name, fileName } of chunks) {
+    if (type === 'chunk' && name.startsWith('vendor')) await dropMap(path.join(dist, fileName));
+  }
+  await writeNotices(chunks.flatMap((chunk) => (chunk.type === 'chunk' ? chunk.moduleIds : [])));
+}
+
+/** `@sealwax/server/kms-v2`, whose users bring their own gRPC library: its credentials and channels must be of one copy. */
+async function bundleClient() {
+  const input = { 'kms-v2': source('server/src/kms-v2.ts') };
+  const bundle = await rolldown({ input, platform: 'node', resolve, external: [/^@grpc\//, /^@bufbuild\//] });
+  await bundle.write(output);
+  await bundle.close();
+}
+
+function hasCommands(backend) {
+  return existsSync(source(`backend-${backend}/src/cli.ts`));
+}
+
+async function dropMap(file) {
+  await writeFile(file, (await readFile(file, 'utf8')).replace(/\n\/\/# sourceMappingURL=.*\s*$/, '\n'));
+  await rm(`${file}.map`);
+}
+
+/** The licenses of what is in the bundle ask for their text to go with it. */
+async function writeNotices(moduleIds) {
+  const folders = new Set();
+  for (const id of moduleIds) {
+    const [folder] = /^.*\/node_modules\/(@[^/]+\/)?[^/]+(?=\/)/.exec(id) ?? [];
+    if (folder !== undefined) folders.add(folder);
+  }
+  const notices = [...folders].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
+    const texts = readdirSync(folder)
+      .filter((file) => /^(licen[cs]e|notice|copying)(\.|$)/i.test(file))
+      .map((file) => readFileSync(path.join(folder, file), 'utf8').trim());
+    return [`${name} ${version} (${license})`, ...texts].join('\n\n');
+  });
+  await writeFile(path.join(dist, 'THIRD-PARTY-NOTICES'), `${notices.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`);
+}
