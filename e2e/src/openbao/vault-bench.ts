@@ -100,6 +100,12 @@ export class VaultBench {
     onTestFinished(() => opened.end());
     return opened;
   }
+
+  /** Opens a backend and makes its first request, which logs in. */
+  async firstCall(config: VaultSection): Promise<string> {
+    const { backend: opened } = await this.open(config);
+    return opened.currentKekId(never);
+  }
 }
 
 /** The signal of a call that nobody gives up. */
@@ -115,4 +121,9 @@ export async function failureOf(attempt: Promise<unknown>): Promise<BackendError
   );
   if (isBackendError(outcome)) return outcome;
   throw outcome instanceof Error ? outcome : new Error(String(outcome));
+}
+
+/** The errors of calls that are under way at once, each of which fails. */
+export async function failuresOf(attempts: readonly Promise<unknown>[]): Promise<readonly BackendError[]> {
+  return Promise.all(attempts.map(failureOf));
 }

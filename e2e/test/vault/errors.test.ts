@@ -4,7 +4,14 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { OpenBao } from '../../src/openbao/open-bao.js';
-import { everything, failureOf, never, VaultBench, type VaultSection } from '../../src/openbao/vault-bench.js';
+import {
+  everything,
+  failureOf,
+  failuresOf,
+  never,
+  VaultBench,
+  type VaultSection,
+} from '../../src/openbao/vault-bench.js';
 
 let bench: VaultBench;
 beforeAll(async () => {
@@ -44,8 +51,12 @@ describe('a key that is missing', () => {
     const { name, key } = await bench.key();
     const { backend, wrappedKey } = await wrapped(await bench.config(name, { kekId }));
     await key.delete();
-    for (const call of [backend.currentKekId(never), backend.wrap(localKey, never), backend.unwrap(wrappedKey, never)])
-      expect(await failureOf(call)).toMatchObject({ code: 'key-not-found' });
+    for (const failure of await failuresOf([
+      backend.currentKekId(never),
+      backend.wrap(localKey, never),
+      backend.unwrap(wrappedKey, never),
+    ]))
+      expect(failure).toMatchObject({ code: 'key-not-found' });
     expect(await key.exists()).toBe(false);
   });
 
@@ -71,8 +82,12 @@ test.each(both)(
     const { name, key } = await bench.key();
     const { backend, wrappedKey } = await wrapped(await bench.config(name, { kekId }));
     await key.softDelete();
-    for (const call of [backend.currentKekId(never), backend.wrap(localKey, never), backend.unwrap(wrappedKey, never)])
-      expect(await failureOf(call)).toMatchObject({ code: 'key-disabled' });
+    for (const failure of await failuresOf([
+      backend.currentKekId(never),
+      backend.wrap(localKey, never),
+      backend.unwrap(wrappedKey, never),
+    ]))
+      expect(failure).toMatchObject({ code: 'key-disabled' });
     await key.mend();
     expect(await backend.unwrap(wrappedKey, never)).toEqual(localKey);
   },
@@ -160,8 +175,8 @@ describe('keys that cannot be used', () => {
   test.each(both)('a derived one is refused with what to do, kekId %s', async (kekId) => {
     const { name } = await bench.key({ derived: true });
     const { backend } = await bench.open(await bench.config(name, { kekId }));
-    for (const call of [backend.currentKekId(never), backend.wrap(localKey, never)])
-      expect(await failureOf(call)).toMatchObject({
+    for (const failure of await failuresOf([backend.currentKekId(never), backend.wrap(localKey, never)]))
+      expect(failure).toMatchObject({
         code: 'internal',
         message: expect.stringContaining('the key is derived, which Sealwax cannot use'),
       });
@@ -170,8 +185,8 @@ describe('keys that cannot be used', () => {
   test.each(both)('one that only signs is refused with what to do, kekId %s', async (kekId) => {
     const { name } = await bench.key({ type: 'ed25519' });
     const { backend } = await bench.open(await bench.config(name, { kekId }));
-    for (const call of [backend.currentKekId(never), backend.wrap(localKey, never)])
-      expect(await failureOf(call)).toMatchObject({
+    for (const failure of await failuresOf([backend.currentKekId(never), backend.wrap(localKey, never)]))
+      expect(failure).toMatchObject({
         code: 'internal',
         message: expect.stringContaining('cannot encrypt'),
       });
@@ -197,8 +212,8 @@ describe('rights', () => {
     const policy = ['encrypt', 'decrypt'].map((verb) => `path "transit/${verb}/*" { capabilities = ["update"] }`);
     const config = await bench.config(name, { kekId: 'version-and-creation-time', policy: policy.join('\n') });
     const { backend } = await bench.open(config);
-    for (const call of [backend.currentKekId(never), backend.wrap(localKey, never)])
-      expect(await failureOf(call)).toMatchObject({ code: 'permission-denied' });
+    for (const failure of await failuresOf([backend.currentKekId(never), backend.wrap(localKey, never)]))
+      expect(failure).toMatchObject({ code: 'permission-denied' });
   });
 
   test('a mount that is absent looks like a missing right to a token without rights there', async () => {
@@ -267,7 +282,7 @@ test('sealed is unavailable for a running instance and for one that is opened; a
     code: 'unavailable',
     message: `vault: unwrap with transit/${name}: sealed`,
   });
-  expect(await failureOf(bench.open(config))).toMatchObject({ code: 'unavailable' });
+  expect(await failureOf(bench.firstCall(config))).toMatchObject({ code: 'unavailable' });
   await bench.bao.restart();
   expect(await backend.unwrap(wrappedKey, never)).toEqual(localKey);
   const later = await bench.open(config);
@@ -278,21 +293,23 @@ test('one that nobody has initialised is unavailable', async () => {
   const raw = await OpenBao.startUninitialised(`${bench.directory}/raw`);
   onTestFinished(() => raw.stop());
   const config = { ...(await bench.config('none')), address: raw.url, caFile: raw.caFile };
-  expect(await failureOf(bench.open(config))).toMatchObject({ code: 'unavailable' });
+  expect(await failureOf(bench.firstCall(config))).toMatchObject({ code: 'unavailable' });
 });
 
 describe('on the way', () => {
   test('a certificate of another authority, or for another name, is not trusted', async () => {
     const { address } = bench.connection;
     const { auth } = await bench.config('none');
-    expect(await failureOf(bench.open({ address, key: 'none', auth }))).toMatchObject({ code: 'unavailable' });
+    expect(await failureOf(bench.firstCall({ address, key: 'none', auth }))).toMatchObject({ code: 'unavailable' });
     const wrongName = await bench.config('none', { serverName: 'vault.example.com' });
-    expect(await failureOf(bench.open(wrongName))).toMatchObject({ code: 'unavailable' });
+    expect(await failureOf(bench.firstCall(wrongName))).toMatchObject({ code: 'unavailable' });
   });
 
   test('an answer of a proxy that is no JSON is unavailable', async () => {
     const address = await answering((response) => response.writeHead(502).end('<html>bad gateway</html>'));
-    expect(await failureOf(bench.open(await bench.config('none', { address })))).toMatchObject({ code: 'unavailable' });
+    expect(await failureOf(bench.firstCall(await bench.config('none', { address })))).toMatchObject({
+      code: 'unavailable',
+    });
   });
 
   test('a redirect to a host that is not configured is not followed: it would get the token', async () => {
@@ -304,7 +321,7 @@ describe('on the way', () => {
     const address = await answering((response) =>
       response.writeHead(307, { location: `${elsewhere}/v1/auth/token/lookup-self` }).end(),
     );
-    expect(await failureOf(bench.open(await bench.config('none', { address })))).toMatchObject({
+    expect(await failureOf(bench.firstCall(await bench.config('none', { address })))).toMatchObject({
       code: 'unavailable',
       message: expect.stringContaining(`a standby redirects to ${elsewhere}`),
     });

@@ -73,7 +73,7 @@ test('a standby that redirects to a configured address is followed', async () =>
 
 test('a standby that redirects to an address that is not configured gets an error, and the address is in it', async () => {
   const { address } = await redirecting(standby);
-  expect(await failureOf(bench.open({ ...config, address }))).toMatchObject({
+  expect(await failureOf(bench.firstCall({ ...config, address }))).toMatchObject({
     code: 'unavailable',
     message: expect.stringContaining(`a standby redirects to ${bench.bao.url}`),
   });
@@ -101,7 +101,7 @@ test('a node that is away is passed over: refused, reset, sealed off by a black 
 
 test('without any node that answers, the error is of the last one and comes in time', async () => {
   const section = { ...config, address: 'https://localhost:1', otherAddresses: ['https://localhost:2'] };
-  expect(await failureOf(bench.open(section))).toMatchObject({
+  expect(await failureOf(bench.firstCall(section))).toMatchObject({
     code: 'unavailable',
     message: expect.stringContaining('connection refused'),
   });

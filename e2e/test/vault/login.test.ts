@@ -3,7 +3,7 @@ import { createServer } from 'node:https';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isBackendError } from '@sealwax/core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -77,7 +77,7 @@ describe('each method logs in, and says so when it is refused', () => {
     await worksWith(section({ method: 'token', tokenFile: await bench.secretFile(await token({ ttl: '1h' })) }));
     for (const bad of ['s.neverwas', 'two words', 'schlüssel']) {
       const tokenFile = await bench.secretFile(bad);
-      const failure = await failureOf(bench.open(section({ method: 'token', tokenFile })));
+      const failure = await failureOf(bench.firstCall(section({ method: 'token', tokenFile })));
       expect(failure).toMatchObject({ code: 'unauthenticated' });
       expect(failure.message).not.toContain(bad);
     }
@@ -94,12 +94,12 @@ describe('each method logs in, and says so when it is refused', () => {
     const { auth } = await appRole();
     await worksWith(section(auth));
     const wrong = section({ ...auth, secretIdFile: await bench.secretFile('wrong') });
-    expect(await failureOf(bench.open(wrong))).toMatchObject({
+    expect(await failureOf(bench.firstCall(wrong))).toMatchObject({
       code: 'unauthenticated',
       message: expect.stringMatching(/^vault: log in at auth\/approle-\d+: 400 invalid role or secret ID$/),
     });
     const noMount = section({ ...auth, mount: 'nowhere' });
-    expect(await failureOf(bench.open(noMount))).toMatchObject({ code: 'unauthenticated' });
+    expect(await failureOf(bench.firstCall(noMount))).toMatchObject({ code: 'unauthenticated' });
   });
 
   test('approle without a secret id, where the role wants none', async () => {
@@ -114,7 +114,7 @@ describe('each method logs in, and says so when it is refused', () => {
     const auth = { method: 'userpass', username: 'sealwax' };
     await worksWith(section({ ...auth, passwordFile: await bench.secretFile('correct horse') }));
     const wrong = section({ ...auth, passwordFile: await bench.secretFile('wrong') });
-    expect(await failureOf(bench.open(wrong))).toMatchObject({ code: 'unauthenticated' });
+    expect(await failureOf(bench.firstCall(wrong))).toMatchObject({ code: 'unauthenticated' });
   });
 
   test('cert', async () => {
@@ -133,7 +133,7 @@ describe('each method logs in, and says so when it is refused', () => {
     };
     await worksWith(section({ method: 'cert' }, await shown('node-1')));
     await worksWith(section({ method: 'cert', name: 'nodes' }, await shown('node-1')));
-    expect(await failureOf(bench.open(section({ method: 'cert' }, await shown('node-2'))))).toMatchObject({
+    expect(await failureOf(bench.firstCall(section({ method: 'cert' }, await shown('node-2'))))).toMatchObject({
       code: 'unauthenticated',
     });
   });
@@ -156,7 +156,7 @@ describe('each method logs in, and says so when it is refused', () => {
     const now = Math.floor(Date.now() / 1_000);
     const tokenFile = await bench.secretFile(jwt({ iat: now - 900, nbf: now - 900, exp: now - 600 }));
     const config = section({ method: 'jwt', role: 'sealwax', tokenFile });
-    expect(await failureOf(bench.open(config))).toMatchObject({
+    expect(await failureOf(bench.firstCall(config))).toMatchObject({
       code: 'unauthenticated',
       message: expect.stringContaining('token is expired'),
     });
@@ -207,13 +207,15 @@ describe('each method logs in, and says so when it is refused', () => {
     const auth = { method: 'kubernetes', role: 'sealwax' };
     await worksWith(section({ ...auth, tokenFile: await bench.secretFile(good) }));
     const stranger = await bench.secretFile(new JwtIssuer().issue({ sub: 'somebody' }));
-    expect(await failureOf(bench.open(section({ ...auth, tokenFile: stranger })))).toMatchObject({
+    expect(await failureOf(bench.firstCall(section({ ...auth, tokenFile: stranger })))).toMatchObject({
       code: 'unauthenticated',
     });
     // 403 says no more when the API server is away: Vault cannot tell, and it is no refusal of the key.
     server.closeAllConnections();
     server.close();
-    expect(await failureOf(bench.open(section({ ...auth, tokenFile: await bench.secretFile(good) })))).toMatchObject({
+    expect(
+      await failureOf(bench.firstCall(section({ ...auth, tokenFile: await bench.secretFile(good) }))),
+    ).toMatchObject({
       code: 'unauthenticated',
     });
   });
@@ -223,6 +225,7 @@ describe('the life of a token', () => {
   test('a renewable one is renewed at two thirds, for longer than it would have lived', async () => {
     const { auth, mount } = await appRole({ token_ttl: '2s', token_max_ttl: '1h' });
     const { backend, facts } = await bench.open(section(auth));
+    await backend.wrap(localKey, never);
     const logins = (await appRoleTokens(mount)).length;
     const expiries = () => facts.filter(({ kind }) => kind === 'credential-expiry').length;
     await expect.poll(expiries, patience).toBeGreaterThan(4);
@@ -266,6 +269,7 @@ describe('the life of a token', () => {
     const { auth } = await appRole({ token_ttl: '1s', token_max_ttl: '1s' });
     const { proxy, config } = await counted(section(auth));
     const { backend } = await bench.open(config);
+    await backend.wrap(localKey, never);
     // So long away that no renewal comes through.
     await proxy.set({ kind: 'refuse' });
     expect(await failureOf(backend.wrap(localKey, never))).toMatchObject({ code: 'unavailable' });
@@ -275,6 +279,22 @@ describe('the life of a token', () => {
     const before = proxy.requests;
     await Promise.all(Array.from({ length: 10 }, async () => backend.wrap(localKey, never)));
     expect(proxy.requests - before).toBeLessThanOrEqual(11 + 1);
+  });
+
+  test('a refused secret is not shown again and again, which would lock its role out, and a new one counts at once', async () => {
+    const { auth } = await appRole();
+    const secretIdFile = auth['secretIdFile'] as string;
+    const good = (await readFile(secretIdFile, 'utf8')).trim();
+    await bench.secretFile('wrong', secretIdFile);
+    const { proxy, config } = await counted(section(auth));
+    const { backend } = await bench.open(config);
+    // OpenBao locks after five.
+    for (let round = 0; round < 20; round += 1) {
+      expect(await failureOf(backend.wrap(localKey, never))).toMatchObject({ code: 'unauthenticated' });
+    }
+    expect(proxy.requests).toBeLessThan(4);
+    await bench.secretFile(good, secretIdFile);
+    await backend.wrap(localKey, never);
   });
 
   test('one from a file: a new file counts without anybody asking, a dead one is unauthenticated', async () => {
@@ -332,7 +352,7 @@ describe('the life of a token', () => {
     const { backend } = await bench.open(section(auth));
     expect(await failureOf(backend.wrap(localKey, never))).toMatchObject({ code: 'permission-denied' });
     const { address } = bench.connection;
-    expect(await failureOf(bench.open({ address, key, auth }))).toMatchObject({ code: 'unavailable' });
+    expect(await failureOf(bench.firstCall({ address, key, auth }))).toMatchObject({ code: 'unavailable' });
   });
 });
 

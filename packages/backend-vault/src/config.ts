@@ -8,7 +8,7 @@ const absolutePath = z.string().startsWith('/', 'must be an absolute path');
 
 const address = z
   .string()
-  .refine(isOrigin, 'must be https://HOST[:PORT], without path, user or query')
+  .refine(isOrigin, { error: 'must be https://HOST[:PORT], without path, user or query', abort: true })
   .transform((text) => new URL(text).origin);
 
 const segment = z

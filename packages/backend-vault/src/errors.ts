@@ -57,7 +57,11 @@ export function keyError(failure: VaultFailure, doing: string): BackendError {
  * @param doing - for instance `log in at auth/approle`
  */
 export function loginError(failure: VaultFailure, doing: string): BackendError {
-  const { code, reason } = anyVerdict(failure) ?? { code: 'unauthenticated', reason: failure.message };
+  // All that Vault says to whoever is locked out, comes from an address that is not bound, or whose token a cluster does not confirm.
+  const hint = failure.isForbidden
+    ? ' (locked out after refused logins, bound to other addresses, or not confirmed)'
+    : '';
+  const { code, reason } = anyVerdict(failure) ?? { code: 'unauthenticated', reason: `${failure.message}${hint}` };
   return backendError(failure, code, `${doing}: ${reason}`);
 }
 

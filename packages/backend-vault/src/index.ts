@@ -23,24 +23,19 @@ export const backend: BackendModule<VaultConfig> = {
       transport.close();
     };
     host.signal.addEventListener('abort', end, { once: true, signal: watching.signal });
-    try {
-      if (config.kekId === 'version') {
-        host.report({
-          kind: 'advice',
-          text: 'kekId "version" asks for the current version by encrypting 32 zero bytes once a minute, and does not tell a key apart from one that was deleted and made again; "version-and-creation-time" does, and needs `read` on the key.',
-        });
-      }
-      const session = await Session.open({ login: login({ auth, namespace, client, host }), client, host });
-      if (auth.method === 'token') {
-        const forget = () => {
-          session.forget();
-        };
-        host.secretFile(auth.tokenFile).onChange(forget, watching.signal);
-      }
-      return new VaultBackend({ config, client, session, end });
-    } catch (error) {
-      end();
-      throw error;
+    if (config.kekId === 'version') {
+      host.report({
+        kind: 'advice',
+        text: 'kekId "version" asks for the current version by encrypting 32 zero bytes once a minute, and does not tell a key apart from one that was deleted and made again; "version-and-creation-time" does, and needs `read` on the key.',
+      });
     }
+    const session = new Session({ login: login({ auth, namespace, client, host }), client, host });
+    if (auth.method === 'token') {
+      const forget = () => {
+        session.forget();
+      };
+      host.secretFile(auth.tokenFile).onChange(forget, watching.signal);
+    }
+    return new VaultBackend({ config, client, session, end });
   },
 };

@@ -1,6 +1,7 @@
-import { BackendError, type Host } from '@sealwax/core';
+import { BackendError, isBackendError, type Host } from '@sealwax/core';
 import type { AuthConfig } from './config.js';
 import { loginError } from './errors.js';
+import { RefusedSecret } from './refused-secret.js';
 import { tokenOfLogin, tokenOfLookup, type Token } from './token.js';
 import type { VaultClient } from './vault-client.js';
 import { VaultFailure } from './vault-failure.js';
@@ -35,6 +36,7 @@ export function login(options: LoginOptions): Login {
   const namespace = auth.namespace === 'root' ? undefined : (auth.namespace ?? options.namespace);
   if (auth.method === 'token') return tokenLogin({ file: auth.tokenFile, namespace, client, host });
   const at = `auth/${auth.mount}`;
+  const refused = new RefusedSecret();
   const path = auth.method === 'userpass' ? `${at}/login/${auth.username}` : `${at}/login`;
   return {
     at,
@@ -43,7 +45,15 @@ export function login(options: LoginOptions): Login {
     async logIn(signal) {
       const body = await loginBody(auth, host);
       const doing = `log in at ${at}`;
-      const answer = await attempt(doing, client.write(path, { body, namespace, token: undefined }, signal));
+      const canBeLockedOut = auth.method === 'approle' || auth.method === 'userpass';
+      if (canBeLockedOut) refused.throwAgain(body);
+      const answer = await attempt(doing, client.write(path, { body, namespace, token: undefined }, signal)).catch(
+        (error: unknown) => {
+          if (canBeLockedOut && isBackendError(error) && error.code === 'unauthenticated') refused.note(body, error);
+          throw error;
+        },
+      );
+      refused.forget();
       const token = tokenOfLogin(answer);
       if (token === undefined) {
         const reason = 'Vault gave no token; a second factor (MFA) cannot be given here';

@@ -31,7 +31,7 @@ interface SessionOptions {
 }
 
 /**
- * The token and its life: one login for all who wait for it, renewal at two thirds, a new login where renewal ends, and one more try
+ * The token and its life: no login before the first request, one login for all who wait for it, renewal at two thirds, a new login where renewal ends, and one more try
  * with a new token for a request that is refused.
  */
 export class Session {
@@ -43,22 +43,10 @@ export class Session {
   #loggingIn: Promise<Held> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  private constructor({ login, client, host }: SessionOptions) {
+  constructor({ login, client, host }: SessionOptions) {
     this.#login = login;
     this.#client = client;
     this.#host = host;
-  }
-
-  /** @throws {BackendError} when the first login fails */
-  static async open(options: SessionOptions): Promise<Session> {
-    const session = new Session(options);
-    try {
-      await session.#current(options.host.signal);
-    } catch (error) {
-      session.close();
-      throw error;
-    }
-    return session;
   }
 
   close(): void {
