@@ -52,7 +52,8 @@ export default tseslint.config(
           includeTypes: true,
           peerDependencies: true,
           optionalDependencies: true,
-          devDependencies: [`**/${folder}/test/**`, '**/vitest.config.ts'],
+          // The server's are in its bundle.
+          devDependencies: folder === 'packages/server' || [`**/${folder}/test/**`, '**/vitest.config.ts'],
         },
       ],
     },

@@ -7,7 +7,7 @@ export { ANNOTATION_NAME, type EnvelopeParts, type LocalKeyRecord } from './enve
 export type { Fact, Host } from './host.js';
 export type { TlsFiles } from './https-agent.js';
 export type { Key, Role } from './key.js';
-export { KeyRing, REWRITE_COMMAND, type KeyRingOptions, type KeyState, type RingConfig } from './key-ring.js';
+export { KeyRing, type KeyRingOptions, type KeyState, type RingConfig } from './key-ring.js';
 export { KmsError, type KmsErrorCode } from './kms-error.js';
 export { KmsService, type StatusAnswer } from './kms-service.js';
 export type { Observer, Publication, RemoteCall, RemoteOperation } from './observer.js';

@@ -1,12 +1,13 @@
 /**
  * Longer than other files: it is the only one that knows all the parts, and each of its methods says which part does what next.
  */
+import { setMaxListeners } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
-import { isBackendError, toBackendError, type BackendError } from './backend-error.js';
+import type { BackendError } from './backend-error.js';
 import { ConfigError } from './config-error.js';
 import { decodeAnnotation, type AnnotatedKey } from './envelope.js';
-import { HeldKeys, type HeldKey } from './held-keys.js';
-import { KekWatch, type Sample } from './kek-watch.js';
+import { HeldKeys } from './held-keys.js';
+import { KekGuard } from './kek-guard.js';
 import { KeyLoop, type LoopState, type RemoteLimits } from './key-loop.js';
 import type { Key } from './key.js';
 import type { LocalKey } from './local-key.js';
@@ -14,15 +15,12 @@ import type { Observer } from './observer.js';
 import { isToBeWiped, refusedKeys, statusShape, troubleOf, type KeyHealth, type Policy, type Shape } from './policy.js';
 import { recall } from './recall.js';
 import { missingKeys, type Remembered } from './remembered.js';
-import { rescueLocalKeys } from './rescue-local-keys.js';
 import type { Rescue } from './rescue.js';
 import { keyIdOf, sealUnder } from './seal-under.js';
 import { membersToSealUnder, type SetRule } from './sealing-set.js';
 import { SnapshotPublisher, type PublishRule, type Snapshot } from './snapshot.js';
-import { backendFailure, replaced, unwrapLocalKey } from './unwrap-local-key.js';
-
-/** The command that makes the API server write every Secret anew, under the key id of today. */
-export const REWRITE_COMMAND = 'kubectl get secrets --all-namespaces -o json | kubectl replace -f -';
+import { standingAlarms } from './standing-alarms.js';
+import { backendFailure, unwrapLocalKey } from './unwrap-local-key.js';
 
 /** The part of the options that a reload may change. */
 export interface RingConfig {
@@ -67,7 +65,7 @@ export class KeyRing {
   readonly #rescue: Rescue;
   readonly #publisher: SnapshotPublisher;
   readonly #held: HeldKeys;
-  readonly #watch: KekWatch;
+  readonly #guard: KekGuard;
   readonly #closing = new AbortController();
   readonly #startedAtMs = performance.now();
   readonly #publishedKeyIds = new Set<string>();
@@ -80,8 +78,6 @@ export class KeyRing {
   readonly #turning = new Set<KeyLoop>();
   #startTimer: NodeJS.Timeout | undefined;
   #wiped = false;
-  /** Pinned, and not yet wrapped under a KEK that works. */
-  #unrescued: readonly HeldKey[] = [];
 
   /**
    * Starts at once and returns at once; what is remote happens in the background.
@@ -94,9 +90,10 @@ export class KeyRing {
     this.#remembered = remembered;
     this.#rescue = rescue;
     this.#config = config;
+    // As many Decrypts as may unwrap at the same time listen to it.
+    setMaxListeners(0, this.#closing.signal);
     this.#refuseMissingKeys(config);
     const { limits } = config;
-    this.#watch = new KekWatch({ oldVersionsMs: limits.oldVersionsMs, probeIntervalMs: limits.probeIntervalMs });
     this.#publisher = new SnapshotPublisher(config.publish, (snapshot, previous) => {
       this.#published(snapshot, previous);
     });
@@ -104,6 +101,18 @@ export class KeyRing {
       capacity: limits.heldLocalKeys,
       maxWaiting: limits.waitingDecrypts,
       unwrap: (annotated) => this.#unwrap(annotated),
+    });
+    this.#guard = new KekGuard({
+      cluster,
+      limits,
+      held: this.#held,
+      remembered,
+      rescue,
+      snapshots: () => this.#publisher.all,
+      sealingLoops: () => this.#sealingLoops,
+      alarm: (text) => {
+        observer.alarm(text);
+      },
     });
     this.#loops = config.keys.map((key) => this.#openLoop(key));
     for (const loop of this.#loops) void loop.run();
@@ -132,30 +141,14 @@ export class KeyRing {
     return statusShape(this.#health(), this.#config.policy);
   }
 
-  /** What an operator has to look at, for as long as he has to. */
+  /** What an operator has to look at, for as long as he has to; one sentence each. */
   get standingAlarms(): readonly string[] {
-    const { generation, keys } = this.#config;
-    const alarms = this.#watch.lost.map(({ keyName, kekId }) => lostText(keyName, kekId));
-    if (this.#rescue.replacements(generation) > 0) {
-      alarms.push(
-        'a KEK was replaced beneath its name: raise "generation" in the config on all nodes, then rewrite the data: ' +
-          REWRITE_COMMAND,
-      );
-    }
-    const current = this.#publisher.current;
-    const carried = new Set(current?.records.map(({ keyName }) => keyName));
-    for (const { name, role } of keys) {
-      if (current !== undefined && role !== 'read' && !carried.has(name)) {
-        alarms.push(
-          `new data cannot be opened by key ${JSON.stringify(name)}: it was away when the local key was wrapped`,
-        );
-      }
-    }
-    for (const { name, state, error } of this.keyStates) {
-      if (state === 'failing')
-        alarms.push(`key ${JSON.stringify(name)} is failing: ${error?.message ?? 'no reason given'}`);
-    }
-    return alarms;
+    return standingAlarms({
+      keyStates: this.keyStates,
+      sealed: this.#publisher.current?.records,
+      losses: this.#guard.losses,
+      replacements: this.#rescue.replacements(this.#config.generation),
+    });
   }
 
   /** How many local keys are in memory, those that seal included. */
@@ -285,10 +278,10 @@ export class KeyRing {
     const sample =
       newest !== undefined && record !== undefined
         ? { record, commitment: newest.localKey.commitment }
-        : this.#watch.newestSampleOf(name);
+        : this.#guard.watch.newestSampleOf(name);
     if (sample === undefined) return;
     try {
-      await this.#check(loop, sample);
+      await this.#guard.check(loop, sample);
     } finally {
       this.#wipeWhatIsRefused();
     }
@@ -298,70 +291,11 @@ export class KeyRing {
   async #tend(loop: KeyLoop): Promise<void> {
     // A key of a config that is not yet in force.
     if (!this.#loops.includes(loop)) return;
-    for (const sample of this.#watch.due(loop.key.name, performance.now())) {
-      await this.#check(loop, sample).catch(() => {
-        // Of an older version: #check has drawn its conclusions, and the key is no worse for it.
-      });
-    }
+    await this.#guard.tend(loop);
     this.#turning.add(loop);
     const failures = await this.#renewIfDue().finally(() => this.#turning.delete(loop));
     const failure = failures.get(loop);
-    if (this.#unrescued.length > 0) this.#observer.alarm(await this.#rescueWhatIsPinned());
     if (failure !== undefined) throw failure;
-  }
-
-  /** Unwraps a sample and keeps the verdict on its KEK. */
-  async #check(loop: KeyLoop, sample: Sample): Promise<void> {
-    try {
-      const localKey = await loop.unwrap(sample.record);
-      const same = localKey.commitsTo(sample.commitment);
-      localKey.destroy();
-      if (!same) throw replaced(loop);
-      this.#watch.passed(sample, performance.now());
-    } catch (error) {
-      const isLoss = isBackendError(error) && troubleOf(error.code) === 'loss';
-      if (!isLoss) this.#watch.postponed(sample, performance.now());
-      else if (this.#watch.failed(sample, performance.now())) await this.#kekLost(sample.record);
-      throw error;
-    }
-  }
-
-  /** Pins every local key that the lost KEK wrapped, and wraps it under the KEKs that work. */
-  async #kekLost({ keyName, kekId }: { readonly keyName: string; readonly kekId: string }): Promise<void> {
-    const wraps = ({ records }: { readonly records: AnnotatedKey['records'] }) =>
-      records.some((record) => record.keyName === keyName && record.kekId === kekId);
-    const endangered = [...this.#held.entries(), ...this.#publisher.all].filter(({ annotation }) =>
-      wraps(this.#decode(annotation)),
-    );
-    for (const { localKey, annotation } of endangered) this.#held.pin({ localKey, annotation });
-    for (const annotated of this.#remembered?.annotations ?? []) {
-      if (annotated.records.every((record) => this.#watch.isLost(record.keyName, record.kekId))) {
-        this.#remembered?.forget(annotated);
-      }
-    }
-    this.#unrescued = [...this.#unrescued, ...endangered];
-    this.#observer.alarm(
-      `${lostText(keyName, kekId)}; ${await this.#rescueWhatIsPinned()}. Rewrite the data: ${REWRITE_COMMAND}`,
-    );
-  }
-
-  /** Wraps what is pinned under the KEKs that work; what fails is tried again with each turn of a key that does well. */
-  async #rescueWhatIsPinned(): Promise<string> {
-    const pinned = this.#unrescued;
-    this.#unrescued = [];
-    const outcome = await rescueLocalKeys(pinned, { loops: this.#sealingLoops, rescue: this.#rescue }).catch(
-      (error: unknown) => ({ rescued: 0, failed: pinned, reason: toBackendError(error, 'write the rescue file') }),
-    );
-    this.#unrescued = [...this.#unrescued, ...outcome.failed];
-    return [
-      `${outcome.rescued} local keys in memory were wrapped under the KEKs that work`,
-      ...(outcome.failed.length > 0
-        ? [
-            `${outcome.failed.length} could not be, and end with this process (${outcome.reason?.message ?? 'no reason given'})`,
-          ]
-        : []),
-      ...(this.#rescue.isDurable ? [] : ['without state.path all of them end with this process']),
-    ].join('; ');
   }
 
   /**
@@ -389,9 +323,9 @@ export class KeyRing {
         continue;
       }
       const { localKey, records, annotation } = sealing;
-      const replacedKek = records.find(({ keyName, kekId }) => this.#watch.isLost(keyName, kekId));
+      const replacedKek = records.find(({ keyName, kekId }) => this.#guard.watch.isLost(keyName, kekId));
       if (replacedKek !== undefined) await this.#countReplacement();
-      for (const record of records) this.#watch.proved(record, localKey.commitment);
+      for (const record of records) this.#guard.watch.proved(record, localKey.commitment);
       this.#publisher.offer({ keyId: this.#keyIdOf(records), localKey, records, annotation });
       break;
     }
@@ -426,7 +360,7 @@ export class KeyRing {
       {
         sealed: newest?.records,
         stale: newest !== undefined && newest.keyId !== this.#keyIdOf(newest.records),
-        lost: newest?.records.some(({ keyName, kekId }) => this.#watch.isLost(keyName, kekId)) ?? false,
+        lost: newest?.records.some(({ keyName, kekId }) => this.#guard.watch.isLost(keyName, kekId)) ?? false,
         sinceStartMs: performance.now() - this.#startedAtMs,
         completeForMs: loops.every(({ isReady }) => isReady)
           ? Math.min(...loops.map(({ state }) => state.forMs))
@@ -473,7 +407,7 @@ export class KeyRing {
       rescued,
     });
     this.#neededAtMs.set(by.key.name, performance.now());
-    this.#watch.met([...annotated.records, record], annotated.commitment);
+    this.#guard.watch.met([...annotated.records, record], annotated.commitment);
     return localKey;
   }
 
@@ -495,7 +429,7 @@ export class KeyRing {
             for (const record of annotated.records) {
               const place = `key ${JSON.stringify(record.keyName)}, KEK id ${record.kekId}`;
               unopened.set(place, (unopened.get(place) ?? 0) + 1);
-              this.#watch.suspect({ record, commitment: annotated.commitment }, performance.now());
+              this.#guard.watch.suspect({ record, commitment: annotated.commitment }, performance.now());
             }
             return 'done';
           }
@@ -554,7 +488,7 @@ export class KeyRing {
   /** Whether what the key wrapped of the newest local key cannot be unwrapped any more. */
   #isLost(loop: KeyLoop): boolean {
     const record = this.#publisher.newest?.records.find(({ keyName }) => keyName === loop.key.name);
-    return record !== undefined && this.#watch.isLost(record.keyName, record.kekId);
+    return record !== undefined && this.#guard.watch.isLost(record.keyName, record.kekId);
   }
 
   /** Resolves when a key of a config that is not yet in force has had one good turn. */
@@ -594,8 +528,4 @@ function isSameKey(a: Key, b: Key): boolean {
     a.module === b.module &&
     isDeepStrictEqual(a.config, b.config)
   );
-}
-
-function lostText(keyName: string, kekId: string): string {
-  return `key ${JSON.stringify(keyName)} cannot unwrap any more what ${kekId} wrapped: it was destroyed, or replaced beneath its name`;
 }

@@ -14,6 +14,7 @@ import {
 import { healthHandlers } from './grpc-health.js';
 import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
+import type { Traces } from './traces.js';
 
 // The largest good request is a Decrypt: ciphertext and key id of 1 KiB each, annotations of 32 KiB.
 const MAX_REQUEST_BYTES = 64 * 1024;
@@ -42,7 +43,14 @@ export interface GrpcServer {
   close(graceMs: number): Promise<void>;
 }
 
-export function openGrpcServer(service: KmsService, log: Log, metrics: Metrics): GrpcServer {
+interface GrpcOptions {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Absent unless configured. */
+  readonly traces?: Traces | undefined;
+}
+
+export function openGrpcServer(service: KmsService, { log, metrics, traces }: GrpcOptions): GrpcServer {
   const server = new Server({
     'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
     'grpc.max_concurrent_streams': MAX_STREAMS,
@@ -55,6 +63,7 @@ export function openGrpcServer(service: KmsService, log: Log, metrics: Metrics):
     ) =>
     (call: ServerUnaryCall<Uint8Array, Response>, callback: sendUnaryData<Response>): void => {
       const startedAtMs = performance.now();
+      const span = traces?.beginRpc(method);
       const gone = new AbortController();
       // Also when the caller's deadline passes: grpc-js has answered then.
       call.on('cancelled', () => {
@@ -64,6 +73,7 @@ export function openGrpcServer(service: KmsService, log: Log, metrics: Metrics):
       const finish = (code: string, error?: unknown) => {
         const durationMs = performance.now() - startedAtMs;
         metrics.rpcAnswered(method, code, durationMs);
+        span?.end({ code, uid });
         if (error === undefined) log.debug({ method, uid, code, durationMs }, 'rpc');
         else log.warn({ method, uid, code, durationMs, error }, 'rpc failed');
       };
@@ -82,7 +92,8 @@ export function openGrpcServer(service: KmsService, log: Log, metrics: Metrics):
       try {
         const request = decode(codec, call.request);
         uid = request.uid?.slice(0, MAX_UID_LENGTH);
-        const response = run(request, gone.signal);
+        const work = () => run(request, gone.signal);
+        const response = span === undefined ? work() : span.within(work);
         if (response instanceof Promise) response.then(succeed, fail);
         else succeed(response);
       } catch (error) {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { KeyRing, Observer } from '@sealwax/core';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { LoadedKey } from './load-backend.js';
 
 const RPC_BUCKETS_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 3];
 const REMOTE_BUCKETS_SECONDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 10];
@@ -23,6 +24,7 @@ export class Metrics {
   readonly #alarms: Counter;
   readonly #credentialExpiry: Gauge<'key'>;
   readonly #backendGauge: Gauge<'key' | 'name'>;
+  readonly #backendInfo: Gauge<'key' | 'backend' | 'package' | 'version'>;
   readonly #configReloads: Counter<'outcome'>;
   readonly #configReloaded: Gauge;
 
@@ -93,6 +95,12 @@ export class Metrics {
       registers,
     });
     this.#configReloaded.set(1);
+    this.#backendInfo = new Gauge({
+      name: 'sealwax_backend_info',
+      help: 'Always 1; the package that serves a key.',
+      labelNames: ['key', 'backend', 'package', 'version'],
+      registers,
+    });
     this.#backendGauge = new Gauge({
       name: 'sealwax_backend_gauge',
       help: 'Figures that backends report.',
@@ -117,6 +125,13 @@ export class Metrics {
   configReloaded(outcome: 'ok' | 'refused'): void {
     this.#configReloads.inc({ outcome });
     this.#configReloaded.set(Number(outcome === 'ok'));
+  }
+
+  keysLoaded(keys: readonly LoadedKey[]): void {
+    this.#backendInfo.reset();
+    for (const { name: key, backendName: backend, backendPackage } of keys) {
+      this.#backendInfo.set({ key, backend, package: backendPackage.name, version: backendPackage.version ?? '' }, 1);
+    }
   }
 
   /** Gauges that are read from `ring` at each scrape. */

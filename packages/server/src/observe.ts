@@ -2,13 +2,23 @@ import type { Observer } from '@sealwax/core';
 import type { Facts } from './facts.js';
 import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
+import type { Traces } from './traces.js';
 
-/** Turns core's reports into log lines and metrics. */
-export function observe(log: Log, metrics: Metrics, facts: Facts): Observer {
+interface ObserveOptions {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly facts: Facts;
+  /** Absent unless configured. */
+  readonly traces?: Traces | undefined;
+}
+
+/** Turns core's reports into log lines, metrics and spans. */
+export function observe({ log, metrics, facts, traces }: ObserveOptions): Observer {
   const count = metrics.observer;
   return {
     remoteCall(call) {
       count.remoteCall(call);
+      traces?.remoteCall(call);
       const { key, operation, code, durationMs, error } = call;
       // A key that goes on failing is said once, by keyChanged, and then at debug: an outage must not flood the disk.
       log.debug({ key, operation, code, durationMs: Math.round(durationMs), ...(error && { error }) }, 'remote call');

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { ConfigError, isConfigError, onFileChange, type KeyRing } from '@sealwax/core';
 import { loadConfig, type LoadedConfig } from './config/load.js';
+import { describeKey } from './load-backend.js';
 import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
 import { ringConfig } from './serve.js';
@@ -15,6 +16,8 @@ interface ReloadOptions {
 
 /** Reads the config anew when it changes. */
 export interface Reloading {
+  /** In force now. */
+  readonly config: LoadedConfig;
   /** Reads it now; returns at once. */
   now(): void;
   stop(): void;
@@ -33,7 +36,8 @@ export function keepReloading(file: string, { config, ring, metrics, log }: Relo
       await ring.reconfigure(ringConfig(loaded));
       inForce = loaded;
       metrics.configReloaded('ok');
-      log.info({ file, keys: loaded.loadedKeys.map(({ name, role }) => `${name} (${role})`) }, 'config reloaded');
+      metrics.keysLoaded(loaded.loadedKeys);
+      log.info({ file, keys: loaded.loadedKeys.map(describeKey) }, 'config reloaded');
     } catch (error) {
       metrics.configReloaded('refused');
       const reason = isConfigError(error) ? { reason: error.message } : { error };
@@ -46,6 +50,9 @@ export function keepReloading(file: string, { config, ring, metrics, log }: Relo
   };
   onFileChange(file, now, stopping.signal);
   return {
+    get config() {
+      return inForce;
+    },
     now,
     stop() {
       stopping.abort();
@@ -58,7 +65,7 @@ function refuseWhatNeedsRestart(inForce: LoadedConfig, loaded: LoadedConfig): vo
   if (inForce.cluster !== loaded.cluster) {
     throw new ConfigError('cluster', 'never changes: what was encrypted before would not open');
   }
-  for (const section of ['socket', 'http', 'log', 'state'] as const) {
+  for (const section of ['socket', 'http', 'log', 'traces', 'state'] as const) {
     if (!isDeepStrictEqual(inForce[section], loaded[section])) {
       throw new ConfigError(section, 'changes only with a restart');
     }

@@ -3,6 +3,7 @@ import type { LoadedConfig } from './config/load.js';
 import { Facts } from './facts.js';
 import { openGrpcServer } from './grpc.js';
 import { serveHttp } from './http.js';
+import { describeKey } from './load-backend.js';
 import type { Log } from './log.js';
 import { Metrics } from './metrics.js';
 import { observe } from './observe.js';
@@ -15,6 +16,8 @@ const GRACE_MS = 5_000;
 
 /** A server that runs. */
 export interface Running {
+  /** In force now. */
+  readonly config: LoadedConfig;
   /** Finishes what is in flight, for 5 s at most, and removes the socket. */
   close(): Promise<void>;
   /** Reads the config file again. */
@@ -30,7 +33,9 @@ export interface Running {
 export async function serve(config: LoadedConfig, configFile: string, log: Log): Promise<Running> {
   const metrics = new Metrics(version);
   const facts = new Facts();
-  const observer = observe(log, metrics, facts);
+  // A tracing library costs start time and memory: most clusters have no collector.
+  const traces = config.traces && new (await import('./traces.js')).Traces(config.traces);
+  const observer = observe({ log, metrics, facts, traces });
   const { cluster } = config;
   const alarm = (text: string) => {
     observer.alarm(text);
@@ -43,17 +48,22 @@ export async function serve(config: LoadedConfig, configFile: string, log: Log):
   const rescue = await Rescue.open({ directory, cluster, alarm });
   const ring = new KeyRing({ cluster, observer, remembered, rescue, ...ringConfig(config) });
   metrics.watch(ring);
+  metrics.keysLoaded(config.loadedKeys);
   const service = new KmsService(ring);
-  const grpc = openGrpcServer(service, log, metrics);
+  const grpc = openGrpcServer(service, { log, metrics, traces });
   const closeRing = () => Promise.race([ring.close(), new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())]);
   try {
     const socket = await listen(config.socket, (connection) => {
       grpc.inject(connection);
     });
-    log.info({ version, cluster, socket: config.socket.path }, 'listening');
+    const keys = config.loadedKeys.map(describeKey);
+    log.info({ version, cluster, socket: config.socket.path, keys }, 'listening');
     const closeHttp = serveHttp({ address: config.http.address, service, ring, metrics, facts, log });
     const reloading = keepReloading(configFile, { config, ring, metrics, log });
     return {
+      get config() {
+        return reloading.config;
+      },
       reload() {
         reloading.now();
       },
@@ -63,6 +73,7 @@ export async function serve(config: LoadedConfig, configFile: string, log: Log):
         await grpc.close(GRACE_MS);
         closeHttp();
         await closeRing();
+        await traces?.close();
       },
     };
   } catch (error) {

@@ -35,7 +35,7 @@ export async function serveStalled({ file }: ConfigFile, gate: Gate) {
       open: async (...given: Parameters<typeof key.module.open>) => behind(gate, await key.module.open(...given)),
     },
   }));
-  const running = await serve({ ...config, loadedKeys }, pino({ level: 'silent' }));
+  const running = await serve({ ...config, loadedKeys }, file, pino({ level: 'silent' }));
   onTestFinished(async () => {
     gate.open();
     await running.close();

@@ -1,5 +1,6 @@
 import { bytesPerObject, checkKey, isBackendError, type Fact, type LocalKeyRecord, type Observer } from '@sealwax/core';
 import { loadConfig, type LoadedConfig } from '../config/load.js';
+import { describeKey, describePackage } from '../load-backend.js';
 import { refuseUnsafeEnvironment } from '../process-guard.js';
 import { ringConfig } from '../serve.js';
 
@@ -17,6 +18,8 @@ interface Verdict {
   readonly key: string;
   readonly role: string;
   readonly backend: string;
+  /** Name and version. */
+  readonly package: string;
   readonly ok: boolean;
   readonly kekId: string | undefined;
   readonly text: string;
@@ -67,7 +70,8 @@ async function tryKeys(
   const records: LocalKeyRecord[] = [];
   for (const key of config.loadedKeys) {
     const facts: string[] = [];
-    const identity = { key: key.name, role: key.role, backend: key.backendName, facts };
+    const backendPackage = describePackage(key.backendPackage);
+    const identity = { key: key.name, role: key.role, backend: key.backendName, package: backendPackage, facts };
     let verdict: Verdict;
     try {
       const record = await checkKey(key, limits, noteFacts(facts));
@@ -83,7 +87,7 @@ async function tryKeys(
       verdict = { ...identity, ok: mayNotWrap, kekId: undefined, text };
     }
     verdicts.push(verdict);
-    print(`key ${verdict.key} (${verdict.role}, ${verdict.backend}): ${verdict.text}`);
+    print(`key ${describeKey(key)}: ${verdict.text}`);
     for (const fact of facts) print(`key ${verdict.key}: ${fact}`);
   }
   return { verdicts, records };

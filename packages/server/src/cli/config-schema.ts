@@ -6,12 +6,12 @@ import { BUILT_IN, configJsonSchema, importBackend } from '../load-backend.js';
 export async function printConfigSchema(): Promise<void> {
   const schema = z.toJSONSchema(configSchema, { io: 'input' });
   const sections: object[] = [];
-  for (const [name, packageName] of Object.entries(BUILT_IN)) {
-    const module = await importBackend(packageName);
-    if (typeof module === 'string') continue;
+  for (const name of Object.keys(BUILT_IN)) {
+    const imported = await importBackend(name, { configFile: 'config.yaml' });
+    if (typeof imported === 'string') continue;
     sections.push({
       if: { properties: { backend: { const: name } } },
-      then: { properties: { config: configJsonSchema(module) ?? {} } },
+      then: { properties: { config: configJsonSchema(imported.module) ?? {} } },
     });
   }
   const { items } = schema.properties?.['keys'] as { items: object };

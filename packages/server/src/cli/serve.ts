@@ -2,6 +2,7 @@ import { loadConfig } from '../config/load.js';
 import { openLog } from '../log.js';
 import { closeDebugDoors, refuseUnsafeEnvironment } from '../process-guard.js';
 import { serve } from '../serve.js';
+import { surviveStrayRejections } from '../stray-rejection.js';
 
 /** `sealwax serve`: returns when the server runs; the process ends by a signal. */
 export async function runServer(configFile: string): Promise<void> {
@@ -9,11 +10,10 @@ export async function runServer(configFile: string): Promise<void> {
   const config = await loadConfig(configFile);
   const log = openLog(config.log.level);
   closeDebugDoors(log);
-  // A backend's stray rejection must not take the other keys down with it.
-  process.on('unhandledRejection', (error) => {
-    log.error({ error }, 'unhandled rejection, likely of a backend');
-  });
+  let keys = () => config.loadedKeys;
+  surviveStrayRejections(log, () => keys());
   const running = await serve(config, configFile, log);
+  keys = () => running.config.loadedKeys;
 
   let stopping = false;
   const stop = (signal: NodeJS.Signals) => {

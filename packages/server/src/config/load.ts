@@ -46,7 +46,7 @@ export async function loadConfig(file: string): Promise<LoadedConfig> {
   if (issues.length > 0) throw refuse(issues.map((issue) => locate(issue, [], undefined)));
   const loadedKeys: LoadedKey[] = [];
   for (const [index, key] of keys.entries()) {
-    const loaded = await loadBackend(key, ['keys', index]);
+    const loaded = await loadBackend(key, ['keys', index], { backendsDir: parsed.data.backendsDir, configFile: file });
     if ('located' in loaded) throw refuse(loaded.located);
     loadedKeys.push(loaded);
   }

@@ -43,6 +43,13 @@ const log = z.strictObject({
     .describe('Lines below this level are left out. Good RPCs are logged at debug.'),
 });
 
+const traces = z.strictObject({
+  otlpEndpoint: z
+    .url()
+    .describe('Where spans are sent: a collector’s OTLP/HTTP address, such as http://127.0.0.1:4318/v1/traces.'),
+  sampleRatio: z.number().min(0).max(1).default(1).describe('Which part of the RPCs is traced.'),
+});
+
 const probe = z.strictObject({
   intervalSeconds: positive
     .max(3600)
@@ -120,7 +127,7 @@ const key = z.strictObject({
     .describe(
       'On a recover key: a rotation waits until this key can wrap too. The first Encrypt after a start never waits for it.',
     ),
-  config: z.unknown().describe('The backend’s own section.'),
+  config: z.unknown().optional().describe('The backend’s own section.'),
 });
 
 /** The config file. Everything but the backends' own sections, which their packages check. */
@@ -141,15 +148,21 @@ export const configSchema = z.strictObject({
   socket: socket.prefault({}),
   http: http.prefault({}),
   log: log.prefault({}),
+  traces: traces.optional(),
   probe: probe.prefault({}),
   publish: publish.prefault({}),
   limits: limits.prefault({}),
   state: state.optional(),
   outage: outage.prefault({}),
   refusal: refusal.prefault({}),
+  backendsDir: absolutePath
+    .optional()
+    .describe('Where backends of other makers are installed, as packages; else they are looked for beside this file.'),
   keys: z.array(key).min(1, 'must name at least one key').max(16, 'must name at most 16 keys'),
   retired: z.array(keyName).default([]).describe('Names of keys that are gone for good. Never use them again.'),
 });
+
+export type TracesConfig = z.infer<typeof traces>;
 
 export type Config = z.infer<typeof configSchema>;
 

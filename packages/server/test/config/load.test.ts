@@ -80,6 +80,7 @@ describe('what is wrong is said with file, line and path', () => {
       'config:',
       'keys[0].config.path',
     ],
+    ["a backend's section that is missing", GOOD.replace(/ *config:\n.*\n/, ''), 'name: prod', 'keys[0].config.path'],
     ['an unknown backend', GOOD.replace('local', 'nosuch'), 'backend:', 'keys[0].backend'],
   ])('%s', async (_what, text, content, where) => {
     expect(await refusal(text)).toMatch(new RegExp(`^${line(text, content)}: ${where.replace(/[[\].]/g, '\\$&')}: `));

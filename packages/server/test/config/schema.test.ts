@@ -76,6 +76,11 @@ test.each<[string, readonly object[], readonly object[]]>([
   for (const sections of refused) expect(accepts(sections), JSON.stringify(sections)).toBe(false);
 });
 
+test('a socket has a path in the file system: no abstract one is taken', () => {
+  for (const path of ['@sealwax', '\0sealwax', 'unix:///@sealwax'])
+    expect(accepts({ socket: { path } }), path).toBe(false);
+});
+
 describe('every section', () => {
   /** Every object of the schema that has properties, with its path. */
   function* objects(schema: unknown, where = ''): Generator<[string, Record<string, unknown>]> {

@@ -1,0 +1,70 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, type Span, type Tracer } from '@opentelemetry/api';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { resourceFromAttributes } from '@opentelemetry/resources';
+import {
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
+import type { RemoteCall } from '@sealwax/core';
+import type { TracesConfig } from './config/schema.js';
+import { version } from './version.js';
+
+/** An RPC that is being answered, as a span. */
+export interface RpcSpan {
+  /** Runs the RPC's work; the remote calls that it causes become children. */
+  within<T>(work: () => T): T;
+  /** @param uid - the API server's id of its own request */
+  end(answer: { readonly code: string; readonly uid: string | undefined }): void;
+}
+
+/** OpenTelemetry spans of RPCs and remote calls, sent to a collector. Loaded only where the config has `traces`. */
+export class Traces {
+  readonly #provider: TracerProvider;
+  readonly #tracer: Tracer;
+  readonly #current = new AsyncLocalStorage<Span>();
+
+  constructor({ otlpEndpoint, sampleRatio }: TracesConfig) {
+    this.#provider = new TracerProvider({
+      resource: resourceFromAttributes({ 'service.name': 'sealwax', 'service.version': version }),
+      sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(sampleRatio) }),
+      spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter({ url: otlpEndpoint }) })],
+    });
+    this.#tracer = this.#provider.getTracer('sealwax', version);
+  }
+
+  beginRpc(method: string): RpcSpan {
+    const span = this.#tracer.startSpan(`v2.KeyManagementService/${method}`, { kind: SpanKind.SERVER }, ROOT_CONTEXT);
+    return {
+      within: (work) => this.#current.run(span, work),
+      end: ({ code, uid }) => {
+        span.setAttributes({ 'rpc.system': 'grpc', 'rpc.method': method, 'sealwax.code': code });
+        if (uid !== undefined) span.setAttribute('kubernetes.request.uid', uid);
+        if (code !== 'OK') span.setStatus({ code: SpanStatusCode.ERROR });
+        span.end();
+      },
+    };
+  }
+
+  /** A remote call that is over; a child of the RPC that caused it, if one did. */
+  remoteCall({ key, operation, code, durationMs }: RemoteCall): void {
+    const cause = this.#current.getStore();
+    const parent = cause === undefined ? ROOT_CONTEXT : trace.setSpan(ROOT_CONTEXT, cause);
+    const endTime = Date.now();
+    const attributes = { 'sealwax.key': key, 'sealwax.operation': operation, 'sealwax.code': code };
+    const span = this.#tracer.startSpan(
+      `kms ${operation}`,
+      { kind: SpanKind.CLIENT, startTime: endTime - durationMs, attributes },
+      parent,
+    );
+    if (code !== 'ok') span.setStatus({ code: SpanStatusCode.ERROR });
+    span.end(endTime);
+  }
+
+  /** Sends what is not yet sent. */
+  async close(): Promise<void> {
+    await this.#provider.shutdown();
+  }
+}
