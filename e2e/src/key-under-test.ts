@@ -11,3 +11,11 @@ export interface KeyUnderTest {
 
 /** @param directory - of its own, for state, certificates and logs */
 export type StartKey = (directory: string) => Promise<KeyUnderTest>;
+
+/** The key's entry in the list `keys` of the config file. */
+export function keySection(
+  key: Pick<KeyUnderTest, 'backend' | 'harness'>,
+  { name, role = 'write' }: { readonly name: string; readonly role?: 'write' | 'recover' | 'read' },
+): Readonly<Record<string, unknown>> {
+  return { name, role, backend: key.backend, config: key.harness.config };
+}

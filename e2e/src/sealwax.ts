@@ -25,6 +25,8 @@ export interface SealwaxOptions {
   readonly probeIntervalSeconds?: number;
   /** Sections of the config file that stand in the place of the usual ones. */
   readonly sections?: ConfigSections;
+  /** Of the plugin's process, beside PATH and HOME. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** Top-level sections of the config file. */
@@ -37,22 +39,34 @@ export class Sealwax {
   readonly client: PluginClient;
   readonly #directory: string;
   readonly #httpAddress: string;
+  readonly #environment: Readonly<Record<string, string>>;
   #config: ConfigSections = {};
   #process: Process | undefined;
 
-  private constructor(directory: string, socketPath: string, httpAddress: string) {
+  private constructor(
+    directory: string,
+    socketPath: string,
+    {
+      httpAddress,
+      environment,
+    }: { readonly httpAddress: string; readonly environment: Readonly<Record<string, string>> },
+  ) {
     this.#directory = directory;
     this.keyFile = path.join(directory, 'keys.json');
     this.socketPath = socketPath;
     this.client = new PluginClient(socketPath);
     this.#httpAddress = httpAddress;
+    this.#environment = environment;
   }
 
   /** Writes the config file; neither key file nor process exist yet. Periods are shortened, rules are not. */
   static async configure(directory: string, options: SealwaxOptions = {}): Promise<Sealwax> {
     await mkdir(directory, { recursive: true });
     const socketPath = path.join(directory, 'run', 'kms.sock');
-    const sealwax = new Sealwax(directory, socketPath, `127.0.0.1:${await freePort()}`);
+    const sealwax = new Sealwax(directory, socketPath, {
+      httpAddress: `127.0.0.1:${await freePort()}`,
+      environment: options.environment ?? {},
+    });
     const { socketMode: mode = '0600', socketGroup: group, probeIntervalSeconds: intervalSeconds = 1 } = options;
     await sealwax.writeConfig({
       version: 1,
@@ -113,6 +127,7 @@ export class Sealwax {
       command: sealwaxCommand,
       args: ['serve', '--config', this.configPath],
       logPath: this.logPath,
+      environment: this.#environment,
     });
     await this.#process.untilReady(async () => (await this.client.status()).version === 'v2', startTimeoutMs);
   }
