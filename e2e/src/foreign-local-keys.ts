@@ -31,19 +31,19 @@ export class ForeignLocalKeys {
     harness: Pick<Harness, 'module' | 'config'>,
     { count, keyName, keyId }: { readonly count: number; readonly keyName: string; readonly keyId: string },
   ): Promise<ForeignLocalKeys> {
-    const { backend, end } = await openBackend(harness);
+    const opened = await openBackend(harness);
     const { signal } = new AbortController();
     const wrapped: WrappedLocalKey[] = [];
     const work = async (): Promise<void> => {
       while (wrapped.length < count) {
         const localKey = randomBytes(keyLengthBytes);
         const place = wrapped.push({ localKey, records: [] }) - 1;
-        const record = await backend.wrap(Uint8Array.from(localKey), signal);
+        const record = await opened.backend.wrap(Uint8Array.from(localKey), signal);
         wrapped[place] = { localKey, records: [{ keyName, ...record }] };
       }
     };
     await Promise.all(Array.from({ length: atATime }, work));
-    await end();
+    await opened.end();
     return new ForeignLocalKeys(keyId, wrapped);
   }
 

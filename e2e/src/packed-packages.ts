@@ -22,8 +22,16 @@ export interface InstalledPackages {
 /** The name of the example's package. */
 export const examplePackage = '@example/sealwax-backend-http';
 
+let installed: Promise<InstalledPackages> | undefined;
+
 /** Packs, builds the example, installs: once for each state of the sources. The packages must be built. */
 export async function installedPackages(): Promise<InstalledPackages> {
+  // To know the state of the sources takes seconds, and no process lives longer than one.
+  installed ??= packAndInstall();
+  return installed;
+}
+
+async function packAndInstall(): Promise<InstalledPackages> {
   const packing = path.join(clone, 'node_modules/.cache/packed', String(process.pid));
   try {
     const tarballs = await pack(packing);

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { Cluster, type ApiServerState } from '../cluster.js';
 import type { EncryptedObject } from '../encrypted-object.js';
 import { sealwaxOnly } from '../encryption-configuration.js';
@@ -81,8 +82,16 @@ export class FaultCluster {
     await waitFor(async () => (await count()) > before, { what: `the config to be ${outcome}`, ...patience });
   }
 
+  /** Everything that the plugin has logged. */
+  async log(): Promise<string> {
+    return readFile(this.plugin.logPath, 'utf8');
+  }
+
   /** Ends plugin and API server and starts them again, as after a power cut of the whole node. `between` runs while both are down. */
-  async coldStart(between: () => Promise<void>, until: ApiServerState = 'ready'): Promise<void> {
+  async coldStart(
+    between: () => Promise<void> = async () => Promise.resolve(),
+    until: ApiServerState = 'ready',
+  ): Promise<void> {
     await this.cluster.stopApiServer();
     await this.plugin.stop();
     await between();

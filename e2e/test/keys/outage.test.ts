@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compressed } from '../../src/faults/at-the-socket.js';
 import { FaultCluster } from '../../src/faults/fault-cluster.js';
 import { startHttpKey } from '../../src/http-kms/http-key.js';
-import { keySection, type KeyUnderTest } from '../../src/key-under-test.js';
+import { inflict, keySection, type KeyUnderTest } from '../../src/key-under-test.js';
 import { serviceDirectories } from '../../src/service-directory.js';
 import { waitFor } from '../../src/wait-for.js';
 
@@ -28,7 +28,7 @@ afterAll(async () => {
 
 test('KMS away, unready: the API server is not ready and says why, reads and writes go on, and all heals by itself', async () => {
   const keyId = await fault.storedKeyId(await fault.write());
-  await key.harness.faults.outage();
+  await inflict(key, 'outage');
   expect(await fault.untilReadyz(500)).toContain('kms');
   expect((await fault.plugin.client.status()).keyId).toBe(keyId);
   await fault.write();
@@ -46,7 +46,7 @@ test(
     await fault.reload({ outage: { ...compressed.outage, then: 'stop-writes' } });
     const keyId = await fault.storedKeyId(await fault.write());
     const brokenAt = Date.now();
-    await key.harness.faults.outage();
+    await inflict(key, 'outage');
     await fault.untilReadyz(500);
     expect((await fault.plugin.client.status()).keyId).toBe('');
     await fault.write();
@@ -54,7 +54,7 @@ test(
       async () => {
         await fault.readAll();
         return fault.write().then(
-          () => false,
+          () => undefined,
           (error: unknown) => ({ error, afterMs: Date.now() - brokenAt }),
         );
       },

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compressed } from '../../src/faults/at-the-socket.js';
 import { FaultCluster } from '../../src/faults/fault-cluster.js';
 import { startHttpKey } from '../../src/http-kms/http-key.js';
-import { keySection, type KeyUnderTest } from '../../src/key-under-test.js';
+import { inflict, keySection, type KeyUnderTest } from '../../src/key-under-test.js';
 import { serviceDirectories } from '../../src/service-directory.js';
 import { waitFor } from '../../src/wait-for.js';
 
@@ -26,17 +26,16 @@ afterAll(async () => {
 
 test(`plugin with state killed ${kills} times under load: no write fails, and what was stored opens after a cold start`, async () => {
   const load = fault.startLoad('killed');
-  const { rotate } = key.harness.faults;
   for (let kill = 1; kill <= kills; kill += 1) {
     const goal = load.acknowledged.size + 10;
     await waitFor(() => load.acknowledged.size >= goal, { what: 'writes between two kills', timeoutMs: 60_000 });
-    if (kill % 4 === 0 && typeof rotate !== 'string') await rotate();
+    if (kill % 4 === 0) await inflict(key, 'rotate');
     await fault.plugin.kill();
     await fault.plugin.start();
     await fault.plugin.untilOk();
   }
   await fault.endLoad(load);
   expect(load.failures).toEqual([]);
-  await fault.coldStart(async () => Promise.resolve());
+  await fault.coldStart();
   expect(await fault.readLoad(load)).toBe(load.acknowledged.size);
 });
