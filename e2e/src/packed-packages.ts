@@ -30,8 +30,16 @@ export interface InstalledPackages {
 
 const packed = z.array(z.object({ name: z.string(), filename: z.string() })).length(1);
 
+let installed: Promise<InstalledPackages> | undefined;
+
 /** Packs, builds the example, installs: once for each state of the files. Our packages must be built. */
 export async function installedPackages(): Promise<InstalledPackages> {
+  // To know the state of the files takes seconds, and no process lives longer than one.
+  installed ??= packAndInstall();
+  return installed;
+}
+
+async function packAndInstall(): Promise<InstalledPackages> {
   const folders = (await readdir(packages)).map((name) => path.join(packages, name));
   const parts = [...folders.flatMap((folder) => packedParts.map((part) => path.join(folder, part))), exampleSource];
   const root = await cached({
