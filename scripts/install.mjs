@@ -18,7 +18,8 @@ export function install(folder = '.') {
   console.log(folder === '.' ? 'installing packages …' : `installing packages of ${folder} …`);
   // NODE_ENV=production or omit=dev in somebody's npm config would leave the compiler out.
   const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
-  if (run('npm', args, { cwd: directory, env: { ...process.env, ...headersOfThisNode() } }) !== 0) throw new Error(`npm ci failed in ${directory}`);
+  if (run('npm', args, { cwd: directory, env: { ...process.env, ...headersOfThisNode() } }) !== 0)
+    throw new Error(`npm ci failed in ${directory}`);
 }
 
 /** Where the headers of this Node lie, if they came with it: node-gyp, which builds pkcs11js, would download them. */
