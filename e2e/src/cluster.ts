@@ -19,16 +19,26 @@ export class Cluster {
   readonly client: KubeClient;
   readonly etcd: Etcd;
   readonly #options: KubeApiserverOptions;
+  readonly #ownsEtcd: boolean;
   #apiServer: Process | undefined;
 
-  private constructor(etcd: Etcd, client: KubeClient, options: KubeApiserverOptions) {
+  private constructor(etcd: Etcd, client: KubeClient, options: KubeApiserverOptions & { readonly ownsEtcd: boolean }) {
     this.etcd = etcd;
+    this.#ownsEtcd = options.ownsEtcd;
     this.client = client;
     this.#options = options;
   }
 
-  /** Starts etcd and writes what the API server needs, which `startApiServer` starts. */
-  static async prepare(options: { readonly directory: string; readonly encryption: unknown }): Promise<Cluster> {
+  /**
+   * Starts etcd and writes what the API server needs, which `startApiServer` starts.
+   *
+   * @param options.etcd - of another control-plane node, which keeps it, instead of one of its own
+   */
+  static async prepare(options: {
+    readonly directory: string;
+    readonly encryption: unknown;
+    readonly etcd?: Etcd;
+  }): Promise<Cluster> {
     const { directory } = options;
     await mkdir(directory, { recursive: true });
     const file = (name: string): string => path.join(directory, name);
@@ -39,8 +49,9 @@ export class Cluster {
     await writeFile(file('service-account.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }), secret);
     await writeFile(file('encryption.yaml'), stringify(options.encryption), secret);
     const port = await freePort();
-    const etcd = await Etcd.start(directory);
+    const etcd = options.etcd ?? (await Etcd.start(directory));
     return new Cluster(etcd, new KubeClient({ port, token, certificatePath: certificatePath(directory) }), {
+      ownsEtcd: options.etcd === undefined,
       version: kubernetesUnderTest(),
       etcdUrl: etcd.clientUrl,
       port,
@@ -73,7 +84,7 @@ export class Cluster {
 
   async stop(): Promise<void> {
     await this.stopApiServer();
-    await this.etcd.stop();
+    if (this.#ownsEtcd) await this.etcd.stop();
   }
 
   async #is(state: ApiServerState): Promise<boolean> {

@@ -12,9 +12,8 @@ import { runPass, type Verdict } from './vitest-pass.js';
 const usage = `npm run e2e -- [--only GROUP]… [--kubernetes VERSION] [--full]
   --only GROUP          one group: ${groupNames().join(', ')} (default: all)
   --kubernetes VERSION  everything on this version, such as 1.36.3
-  --full                everything on every version, not only what each must prove
+  --full                everything on every version and at full length, not only what each must prove
   --live                with --only, instead of all that: against your own account (${liveGroupNames().join(', ')}); creates keys, and says which`;
-  --full                everything on every version and at full length, not only what each must prove`;
 
 function readOptions(): {
   readonly groups: readonly string[];

@@ -17,12 +17,16 @@ const startTimeoutMs = 30_000;
 export const sealwaxCommand =
   process.env['SEALWAX_BIN'] ?? path.resolve(import.meta.dirname, '../../packages/server/bin/sealwax');
 
-/** What a test may change in the config file. */
+/** What a test may change in the config file, or in how the plugin is started. */
 export interface SealwaxOptions {
   readonly socketMode?: string;
   readonly socketGroup?: number;
   /** 1 when absent, so that a rotation is noticed soon. */
   readonly probeIntervalSeconds?: number;
+  /** Another command than the one under test. */
+  readonly command?: string;
+  /** Variables of its environment. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Sections of the config file that stand in the place of the usual ones. */
   readonly sections?: ConfigSections;
 }
@@ -37,22 +41,30 @@ export class Sealwax {
   readonly client: PluginClient;
   readonly #directory: string;
   readonly #httpAddress: string;
+  readonly #command: string;
+  readonly #environment: Readonly<Record<string, string>>;
   #config: ConfigSections = {};
   #process: Process | undefined;
 
-  private constructor(directory: string, socketPath: string, httpAddress: string) {
+  private constructor(
+    directory: string,
+    socketPath: string,
+    { httpAddress, options }: { httpAddress: string; options: SealwaxOptions },
+  ) {
     this.#directory = directory;
     this.keyFile = path.join(directory, 'keys.json');
     this.socketPath = socketPath;
     this.client = new PluginClient(socketPath);
     this.#httpAddress = httpAddress;
+    this.#command = options.command ?? sealwaxCommand;
+    this.#environment = options.environment ?? {};
   }
 
   /** Writes the config file; neither key file nor process exist yet. Periods are shortened, rules are not. */
   static async configure(directory: string, options: SealwaxOptions = {}): Promise<Sealwax> {
     await mkdir(directory, { recursive: true });
     const socketPath = path.join(directory, 'run', 'kms.sock');
-    const sealwax = new Sealwax(directory, socketPath, `127.0.0.1:${await freePort()}`);
+    const sealwax = new Sealwax(directory, socketPath, { httpAddress: `127.0.0.1:${await freePort()}`, options });
     const { socketMode: mode = '0600', socketGroup: group, probeIntervalSeconds: intervalSeconds = 1 } = options;
     await sealwax.writeConfig({
       version: 1,
@@ -110,7 +122,8 @@ export class Sealwax {
   async start(): Promise<void> {
     this.#process = await Process.start({
       name: 'sealwax',
-      command: sealwaxCommand,
+      command: this.#command,
+      env: this.#environment,
       args: ['serve', '--config', this.configPath],
       logPath: this.logPath,
     });
@@ -170,6 +183,6 @@ export class Sealwax {
   }
 
   async #run(...args: string[]): Promise<void> {
-    await execFileAsync(sealwaxCommand, args);
+    await execFileAsync(this.#command, args);
   }
 }

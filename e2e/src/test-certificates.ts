@@ -7,7 +7,8 @@ export interface IssuedCertificate {
   readonly key: string;
 }
 
-const VALID_MS = 24 * 3_600_000;
+/** On both sides of now, so that a client's clock may be a day off. */
+const VALID_MS = 2 * 24 * 3_600_000;
 
 /** A CA for one test run: its certificates are made in memory, and nothing that trusts it outlives the run. */
 export class TestAuthority {
@@ -52,13 +53,13 @@ export class TestAuthority {
     // ecdsa-with-SHA256, RFC 5758 §3.2.
     const algorithm = sequence(identifier('2a8648ce3d040302'));
     const serial = Buffer.concat([Buffer.of(1), randomBytes(15)]);
-    const from = new Date(Date.now() - 60_000);
+    const now = Date.now();
     const content = sequence(
       element(0xa0, Buffer.from('020102', 'hex')),
       element(0x02, serial),
       algorithm,
       commonName(this.#name),
-      sequence(utcTime(from), utcTime(new Date(from.getTime() + VALID_MS))),
+      sequence(utcTime(new Date(now - VALID_MS)), utcTime(new Date(now + VALID_MS))),
       commonName(subject),
       publicKey.export({ type: 'spki', format: 'der' }),
       element(0xa3, sequence(...extensions)),

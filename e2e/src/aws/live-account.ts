@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
+import path from 'node:path';
 import { DeleteAliasCommand, DescribeKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { backend } from '@sealwax/backend-aws';
 import type { Harness } from '@sealwax/core/conformance';
 import { waitFor } from '../wait-for.js';
 import { KmsAdmin } from './kms-admin.js';
+import { writeAccessKey, writeSecret } from './secret-files.js';
 import type { RotatingKey } from './describe-rotation.js';
 
 const notHere = 'an account of AWS is not broken for a test; the emulators are';
@@ -20,8 +22,9 @@ export interface LiveAccount extends RotatingKey {
  * AWS_REGION must be set. AWS_ENDPOINT_URL leads to an emulator instead, to try the lane itself.
  *
  * @param purpose - a part of the alias
+ * @param filesIn - where the credentials of now are written for a plugin, which sees nothing of our environment; without it the config says `chain`
  */
-export async function startLiveAccount(purpose: string): Promise<LiveAccount> {
+export async function startLiveAccount(purpose: string, filesIn?: string): Promise<LiveAccount> {
   const { AWS_REGION: region, AWS_ENDPOINT_URL: endpoint } = process.env;
   if (region === undefined) throw new Error('AWS_REGION says where the live lane makes its keys; it is not set');
   const alias = `alias/sealwax-e2e-${purpose}-${randomBytes(4).toString('hex')}`;
@@ -42,7 +45,8 @@ export async function startLiveAccount(purpose: string): Promise<LiveAccount> {
       (await client.send(new DescribeKeyCommand({ KeyId: admin.keyArn }))).KeyMetadata?.KeyState === state;
     await waitFor(look, { what: `the key to be ${state}`, ...patience });
   };
-  const config = { key: admin.aliasArn, auth: { method: 'chain' }, ...(endpoint !== undefined && { endpoint }) };
+  const auth = filesIn === undefined ? { method: 'chain' } : await credentialFiles(client, filesIn);
+  const config = { key: admin.aliasArn, auth, ...(endpoint !== undefined && { endpoint }) };
   return {
     config,
     admin,
@@ -84,4 +88,13 @@ export async function startLiveAccount(purpose: string): Promise<LiveAccount> {
       client.destroy();
     },
   };
+}
+
+async function credentialFiles(client: KMSClient, directory: string): Promise<object> {
+  const { accessKeyId, secretAccessKey, sessionToken } = await client.config.credentials();
+  const { auth } = await writeAccessKey(directory, accessKeyId, secretAccessKey);
+  if (sessionToken === undefined) return auth;
+  const sessionTokenFile = path.join(directory, 'session-token');
+  await writeSecret(sessionTokenFile, sessionToken);
+  return { ...auth, sessionTokenFile };
 }

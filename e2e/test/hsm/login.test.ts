@@ -102,17 +102,17 @@ describe('a TPM', () => {
       await expect(openBackend(service.harness)).rejects.toMatchObject({ code: 'unauthenticated' });
     }
     await service.tpm.writePin();
-    const { backend, end } = await openBackend(service.harness);
-    await backend.currentKekId(signal);
-    await end();
+    const opened = await openBackend(service.harness);
+    await opened.backend.currentKekId(signal);
+    await opened.end();
   });
 
   test('locked by others, it is unauthenticated until the lock-out ends, and the PIN is not held to be wrong', async () => {
     await service.tpm.lockOut();
     await expect(openBackend(service.harness)).rejects.toMatchObject({ name: 'BackendError' });
     await service.tpm.endLockout();
-    const { backend, end } = await openBackend(service.harness);
-    await backend.currentKekId(signal);
-    await end();
+    const opened = await openBackend(service.harness);
+    await opened.backend.currentKekId(signal);
+    await opened.end();
   });
 });

@@ -71,9 +71,9 @@ async function decryptAllTheTime(): Promise<typeof decrypts> {
   const sealed = await sealwax.client.encrypt(seed);
   const bad: unknown[] = [];
   let good = 0;
-  let stopped = false;
+  const stop = new AbortController();
   const work = (async () => {
-    while (!stopped) {
+    while (!stop.signal.aborted) {
       try {
         if (Buffer.from(await sealwax.client.decrypt(sealed)).equals(seed)) good += 1;
         else bad.push('another seed');
@@ -85,7 +85,7 @@ async function decryptAllTheTime(): Promise<typeof decrypts> {
   })();
   return {
     stop: async () => {
-      stopped = true;
+      stop.abort();
       await work;
       return { good, bad };
     },

@@ -18,10 +18,11 @@ test(
   { timeout: 1_800_000 },
   async () => {
     const { harness, config } = await startSoftHsm(await testDirectory('restarts'));
-    const { backend, end } = await openBackend({
+    const opened = await openBackend({
       module: harness.module,
       config: { ...config, callTimeoutSeconds: 10 },
     });
+    const { backend } = opened;
     const plaintext = randomBytes(32);
     const wrapped = await backend.wrap(plaintext, signal);
     const killAndUnwrap = async () => {
@@ -35,7 +36,7 @@ test(
     expect(moduleProcesses(process.pid)).toHaveLength(1);
     expect(handles()).toBeLessThanOrEqual(before.handles + 2);
     expect(process.memoryUsage.rss() - before.bytes).toBeLessThan(growthMebibytes * 1024 * 1024);
-    await end();
+    await opened.end();
     await waitFor(() => moduleProcesses(process.pid).length === 0, {
       what: 'the last process to end',
       timeoutMs: 5_000,

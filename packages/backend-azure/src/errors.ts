@@ -101,13 +101,15 @@ function innerCode(error: unknown): string | undefined {
 
 function retryAfter(error: unknown): { readonly retryAfterMs?: number } {
   const headers = property(property(error, 'response'), 'headers');
-  if (typeof headers !== 'object' || headers === null || !('get' in headers) || typeof headers.get !== 'function')
-    return {};
-  const value: unknown = headers.get('retry-after');
+  const value = isLookup(headers) ? headers.get('retry-after') : undefined;
   if (typeof value !== 'string' || value === '') return {};
   // Seconds or a date: RFC 9110 §10.2.3.
   const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now();
   return Number.isFinite(ms) ? { retryAfterMs: Math.max(0, ms) } : {};
+}
+
+function isLookup(value: unknown): value is { get(name: string): unknown } {
+  return typeof property(value, 'get') === 'function';
 }
 
 function property(value: unknown, name: string): unknown {

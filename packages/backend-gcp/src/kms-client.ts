@@ -163,7 +163,7 @@ async function clientOptions(config: GcpConfig, host: Host): Promise<ClientOptio
     'grpc.use_local_subchannel_pool': 1,
     'grpc.service_config_disable_resolution': 1,
     'grpc.enable_retries': 0,
-  } as ClientOptions;
+  };
 }
 
 function decodedLogin({ username, password }: URL): string {

@@ -3,6 +3,7 @@ import { Agent } from 'node:http';
 import { googleAuthLibrary } from 'google-gax';
 import type { Host } from '@sealwax/core';
 import type { GcpConfig } from './config.js';
+import { clientOf } from './credential-file.js';
 import { loginError } from './errors.js';
 
 /** cloud.google.com/kms/docs/accessing-the-api: the narrowest scope that Cloud KMS takes. */
@@ -13,7 +14,7 @@ const LOGIN_MS = 10_000;
 const LONGEST_MARGIN_MS = 300_000;
 const REFRESH_PAUSE_MS = 30_000;
 
-const { Compute, GoogleAuth, Impersonated } = googleAuthLibrary;
+const { Compute, Impersonated } = googleAuthLibrary;
 type AuthClient = googleAuthLibrary.AuthClient;
 
 interface Held {
@@ -118,15 +119,7 @@ export class Login {
     const bytes = await this.#host.secretFile(this.#file).read();
     const credential: unknown = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
     bytes.fill(0);
-    if (typeof credential !== 'object' || credential === null) throw new Error('the credential file holds no object');
-    const reader = new GoogleAuth({ scopes });
-    // Signs its token itself, for these scopes, and so needs nobody to log in.
-    reader.useJWTAccessWithScope = true;
-    const client = reader.fromJSON(credential, options);
-    // Workload identity federation: the library exchanges tokens over a transport of its own, which knows neither our CA nor our proxy.
-    const exchange: unknown = Reflect.get(client, 'stsCredential');
-    if (typeof exchange === 'object' && exchange !== null) Reflect.set(exchange, 'transporter', client.transporter);
-    return client;
+    return clientOf(credential, { ...options, scopes });
   }
 
   #impersonating(sourceClient: AuthClient): AuthClient {

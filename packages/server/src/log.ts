@@ -30,7 +30,7 @@ export interface ErrorFields {
   readonly message: string;
   readonly code?: string | number;
   readonly stack?: string;
-  readonly cause?: ErrorFields;
+  readonly cause?: ErrorFields | string;
 }
 
 /**
@@ -38,8 +38,8 @@ export interface ErrorFields {
  *
  * @param depth - how many causes were followed already
  */
-export function describeError(error: unknown, depth = 0): ErrorFields {
-  if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
+export function describeError(error: unknown, depth = 0): ErrorFields | string {
+  if (!(error instanceof Error)) return String(error);
   const { name, message, stack, cause } = error;
   const code = 'code' in error ? error.code : undefined;
   return {

@@ -44,7 +44,7 @@ describe('a plugin that serves', () => {
     const { status, text } = await lookAt('/readyz?verbose');
     expect(status).toBe(200);
     expect(text).toMatch(
-      /^\[\+\] key prod \([^)]*local\): ready for \d+ s; KEK id local\/[0-9a-f]{32}; last good contact \d+ s ago$/m,
+      /^\[\+\] key prod \([^)]*\blocal\b[^)]*\): ready for \d+ s; KEK id local\/[0-9a-f]{32}; last good contact \d+ s ago$/m,
     );
     expect(text.trimEnd().split('\n').at(-1)).toBe('ok');
   });
@@ -97,7 +97,7 @@ describe('a plugin whose KMS never answered', () => {
       return response.status === 503 && body.includes('failing') && body;
     });
     expect(text).toMatch(
-      /^\[-\] key prod \([^)]*local\): failing for \d+ s; KEK id not read yet; no good contact yet; key-not-found: /m,
+      /^\[-\] key prod \([^)]*\blocal\b[^)]*\): failing for \d+ s; KEK id not read yet; no good contact yet; key-not-found: /m,
     );
     expect(text).toContain(config.keyFile);
     expect((await waiting.http('/livez')).status).toBe(200);
@@ -115,7 +115,7 @@ describe('a plugin whose KMS is gone', () => {
       return body.includes('failing') && body;
     });
     expect(text).toMatch(
-      /^\[-\] key prod \([^)]*local\): failing for \d+ s; KEK id local\/[0-9a-f]{32}; last good contact \d+ s ago; key-not-found: /m,
+      /^\[-\] key prod \([^)]*\blocal\b[^)]*\): failing for \d+ s; KEK id local\/[0-9a-f]{32}; last good contact \d+ s ago; key-not-found: /m,
     );
     expect((await bridging.http('/readyz')).status).toBe(200);
     expect((await bridging.http('/livez')).status).toBe(200);

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { atEndOfFile } from './end-of-file.js';
 import { parse } from 'yaml';
 import { loadConfig } from '../src/config/load.js';
 import { configSchema } from '../src/config/schema.js';
@@ -25,7 +26,7 @@ function fences(info: string): string[] {
 describe('the metrics table of docs/operations.md', () => {
   let families: string[];
   beforeAll(async () => {
-    const plugin = await startPlugin({ atEnd: afterAll });
+    const plugin = await startPlugin({ atEnd: atEndOfFile });
     const page = await (await plugin.http('/metrics')).text();
     families = [...page.matchAll(/^# TYPE (sealwax_\w+)/gm)].map(([, name]) => name!);
   });

@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { open, url } from 'node:inspector';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { atEndOfFile } from './end-of-file.js';
 import { closeDebugDoors } from '../src/process-guard.js';
 import { cleanEnvironment, sealwax } from './command-line.js';
 import { makeKeyFile, writeConfig, type ConfigFile } from './config-file.js';
@@ -17,7 +18,7 @@ const isLinux = process.platform === 'linux';
 describe('an environment in which Node gives secrets away', () => {
   let config: ConfigFile;
   beforeAll(async () => {
-    config = await writeConfig(await temporaryDirectory(afterAll));
+    config = await writeConfig(await temporaryDirectory(atEndOfFile));
     await makeKeyFile(config);
   });
 
