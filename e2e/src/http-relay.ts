@@ -30,6 +30,8 @@ export interface HttpRelayOptions {
 // They speak of one connection, not of the message (RFC 9110 §7.6.1).
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding']);
 
+const KEEP_ALIVE_MS = 75_000;
+
 /** Hands HTTP/1.1 requests on to a service on loopback; ends TLS, so that it can answer by itself. */
 export class HttpRelay {
   fault: HttpFault | undefined;
@@ -46,6 +48,8 @@ export class HttpRelay {
 
   static async start(upstreamPort: number, { tls }: HttpRelayOptions): Promise<HttpRelay> {
     const server = tls ? https.createServer({ cert: tls.cert, key: tls.key }) : http.createServer();
+    // As a load balancer: a fault that delays must not make connections look idle to us that their client is still using.
+    server.keepAliveTimeout = KEEP_ALIVE_MS;
     const agent = tls
       ? new https.Agent({ keepAlive: true, ca: tls.upstreamCa, servername: tls.serverName ?? 'localhost' })
       : new http.Agent({ keepAlive: true });
