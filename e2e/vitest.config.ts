@@ -3,7 +3,7 @@ import { LongestFirst } from './src/longest-first.js';
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.ts', 'live/**/*.test.ts'],
     setupFiles: ['src/end-with-vitest.ts'],
     // The kernel ends what a worker started when the worker's main thread ends.
     pool: 'forks',

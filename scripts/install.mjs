@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { root, run } from './child.mjs';
 
@@ -18,7 +18,14 @@ export function install(folder = '.') {
   console.log(folder === '.' ? 'installing packages …' : `installing packages of ${folder} …`);
   // NODE_ENV=production or omit=dev in somebody's npm config would leave the compiler out.
   const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
-  if (run('npm', args, { cwd: directory }) !== 0) throw new Error(`npm ci failed in ${directory}`);
+  if (run('npm', args, { cwd: directory, env: { ...process.env, ...headersOfThisNode() } }) !== 0)
+    throw new Error(`npm ci failed in ${directory}`);
+}
+
+/** Where the headers of this Node lie, if they came with it: node-gyp, which builds pkcs11js, would download them. */
+function headersOfThisNode() {
+  const prefix = path.resolve(process.execPath, '../..');
+  return existsSync(path.join(prefix, 'include/node/node_api.h')) ? { npm_config_nodedir: prefix } : {};
 }
 
 /** Compares the lockfile with the copy that npm keeps of what it installed; it writes that last. */

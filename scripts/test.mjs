@@ -56,6 +56,7 @@ function everything() {
   if (!built) return;
   step('lint', run('npm', ['run', '--silent', 'lint']) === 0);
   step('generated code is what the .proto files give', generatedCodeIsCurrent());
+  step('npm start -- --once', run('npm', ['start', '--', '--once']) === 0);
   unitTests(process.execPath, process.versions.node);
   for (const major of otherNodes) unitTestsOnNode(major);
 }

@@ -10,21 +10,21 @@ export function cacheDirectory(): string {
   return path.join(xdg !== undefined && xdg !== '' ? xdg : path.join(homedir(), '.cache'), 'sealwax');
 }
 
-/** Something that is made once for each distinct set of inputs. */
+/** A file or a directory that is made once for each distinct set of inputs. */
 export interface Cached {
-  /** The file's name, without the hash. */
+  /** Its name, without the hash. */
   readonly name: string;
   /** Whatever the content depends on, besides the name. */
   readonly inputs: readonly (string | Uint8Array)[];
-  /** Makes the file as `target`; `workspace` is an empty directory that is removed afterwards. */
+  /** Makes it as `target`; `workspace` is a directory without other content that is removed afterwards. */
   readonly make: (target: string, workspace: string) => Promise<void>;
 }
 
 /**
- * The path of the cached file, made now if it is not there.
+ * The path of what is cached, made now if it is not there.
  *
- * It is made elsewhere and put in place by a rename: an aborted build leaves nothing that a later run would take for whole, and of
- * two runs at the same time the later one wins with the same content.
+ * It is made elsewhere and put in place by a rename: an aborted build leaves nothing that a later run would take for whole. Of two runs at the
+ * same time the later one wins where it is a file and the earlier one where it is a directory; their content is the same.
  */
 export async function cached({ name, inputs, make }: Cached): Promise<string> {
   const hash = createHash('sha256');
@@ -40,7 +40,9 @@ export async function cached({ name, inputs, make }: Cached): Promise<string> {
     try {
       const target = path.join(workspace, name);
       await make(target, workspace);
-      await rename(target, file);
+      await rename(target, file).catch((error: unknown) => {
+        if (!(error instanceof Error && 'code' in error && error.code === 'ENOTEMPTY')) throw error;
+      });
       return file;
     } finally {
       await rm(workspace, { recursive: true, force: true });

@@ -13,6 +13,11 @@ export function groupNames(): string[] {
     .sort();
 }
 
+/** Groups that can also run against the account of whoever runs them: the folders below `live/`. */
+export function liveGroupNames(): string[] {
+  return readdirSync(path.join(e2eRoot, 'live')).sort();
+}
+
 /** One run of vitest: some files of a group on one version of Kubernetes. */
 export interface Pass {
   readonly kubernetes: string;
@@ -23,19 +28,22 @@ export interface Pass {
 }
 
 /** Groups whose files wait for the API server more than they compute. The others hold big services, or measure. */
-const inParallel: ReadonlySet<string> = new Set(['keys', 'local']);
+const inParallel: ReadonlySet<string> = new Set(['aws', 'hsm', 'keys', 'local']);
 
 /**
  * What a group consists of: everything on the newest version, then on the oldest supported one what stands in the folder
  * `every-version`, where there is one.
  *
+ * @param options.live - the folder of the same name below `live/` instead
  * @param options.kubernetes - everything on this version instead
  * @param options.full - everything on the oldest version too
  */
 export function passes(
   group: string,
-  options: { readonly kubernetes: string | undefined; readonly full: boolean },
+  options: { readonly kubernetes: string | undefined; readonly full: boolean; readonly live: boolean },
 ): readonly Pass[] {
+  // Needs no cluster, and runs once: each run makes keys in an account.
+  if (options.live) return [{ kubernetes: newestKubernetes, folder: `live/${group}/`, workers: 1 }];
   const whole = `test/${group}/`;
   const workers = inParallel.has(group) ? 2 : 1;
   if (options.kubernetes !== undefined) return [{ kubernetes: options.kubernetes, folder: whole, workers }];

@@ -30,7 +30,7 @@ export interface HttpRelayOptions {
 // They speak of one connection, not of the message (RFC 9110 §7.6.1).
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding']);
 
-const KEEP_ALIVE_MS = 75_000;
+const KEEP_ALIVE_MS = 600_000;
 
 /** Hands HTTP/1.1 requests on to a service on loopback; ends TLS, so that it can answer by itself. */
 export class HttpRelay {
@@ -48,12 +48,13 @@ export class HttpRelay {
 
   static async start(upstreamPort: number, { tls }: HttpRelayOptions): Promise<HttpRelay> {
     const server = tls ? https.createServer({ cert: tls.cert, key: tls.key }) : http.createServer();
-    // As a load balancer: a fault that delays must not make connections look idle to us that their client is still using.
-    server.keepAliveTimeout = KEEP_ALIVE_MS;
     const agent = tls
-      ? new https.Agent({ keepAlive: true, ca: tls.upstreamCa, servername: tls.serverName ?? 'localhost' })
-      : new http.Agent({ keepAlive: true });
+      ? new https.Agent({ ca: tls.upstreamCa, servername: tls.serverName ?? 'localhost' })
+      : new http.Agent();
     const send = tls ? https.request : http.request;
+    // A connection that closes just when a client uses it again is a fault that nobody asked for; for the same reason each request has its own
+    // connection to the service.
+    server.keepAliveTimeout = KEEP_ALIVE_MS;
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const address = server.address();

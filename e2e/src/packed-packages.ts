@@ -1,102 +1,117 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { z } from 'zod';
 import { cached } from './cache.js';
 import { announced } from './go.js';
 
 const execFileAsync = promisify(execFile);
 const clone = path.resolve(import.meta.dirname, '../..');
+const packages = path.join(clone, 'packages');
 const exampleSource = path.join(clone, 'examples/backend-http');
-
-/** What our users have: our packages and a vendor's, installed from tarballs outside the clone. */
-export interface InstalledPackages {
-  /** Where the plugin and all backends are installed. */
-  readonly directory: string;
-  /** Where the vendor built the example from its sources, with the published types. */
-  readonly exampleDirectory: string;
-  /** Our tarballs, by the package's name. */
-  readonly tarballs: ReadonlyMap<string, string>;
-}
+/** What npm packs, and nothing that changes by itself. */
+const packedParts = ['package.json', 'bin', 'dist', 'src'];
 
 /** The name of the example's package. */
 export const examplePackage = '@example/sealwax-backend-http';
 
+/** What our users have: our packages and a vendor's, installed from tarballs outside the clone. */
+export interface InstalledPackages {
+  /** Where the plugin and the vendor's backend are installed, and nothing else. */
+  readonly directory: string;
+  /** The command `sealwax` that is installed there. */
+  readonly command: string;
+  /** Where the vendor built the example from its sources, with the published types. */
+  readonly exampleDirectory: string;
+  /** All tarballs: ours and the example's. */
+  readonly tarballs: readonly string[];
+}
+
+const packed = z.array(z.object({ name: z.string(), filename: z.string() })).length(1);
+
 let installed: Promise<InstalledPackages> | undefined;
 
-/** Packs, builds the example, installs: once for each state of the sources. The packages must be built. */
+/** Packs, builds the example, installs: once for each state of the files. Our packages must be built. */
 export async function installedPackages(): Promise<InstalledPackages> {
-  // To know the state of the sources takes seconds, and no process lives longer than one.
+  // To know the state of the files takes seconds, and no process lives longer than one.
   installed ??= packAndInstall();
   return installed;
 }
 
 async function packAndInstall(): Promise<InstalledPackages> {
-  const packing = path.join(clone, 'node_modules/.cache/packed', String(process.pid));
-  try {
-    const tarballs = await pack(packing);
-    const contents = await Promise.all([...tarballs.values()].map((file) => readFile(file)));
-    const directory = await cached({
-      name: 'installed',
-      inputs: [...contents, ...(await exampleFiles())],
-      make: (target) => announced('installing the packed packages', () => install(tarballs, target)),
-    });
-    return {
-      directory: path.join(directory, 'plugin'),
-      exampleDirectory: path.join(directory, 'example'),
-      tarballs: new Map([...tarballs].map(([name, file]) => [name, path.join(directory, path.basename(file))])),
-    };
-  } finally {
-    await rm(packing, { recursive: true, force: true });
-  }
-}
-
-/** `npm pack` for every package that we publish; npm gives the same bytes for the same files. */
-async function pack(directory: string): Promise<ReadonlyMap<string, string>> {
-  await mkdir(directory, { recursive: true });
-  const packed = new Map<string, string>();
-  for (const folder of await readdir(path.join(clone, 'packages'))) {
-    const stdout = await npm(['pack', '--json', '--pack-destination', directory], path.join(clone, 'packages', folder));
-    const [{ name, filename }] = JSON.parse(stdout) as [{ name: string; filename: string }];
-    packed.set(name, path.join(directory, filename));
-  }
-  return packed;
-}
-
-async function exampleFiles(): Promise<Buffer[]> {
-  const entries = await readdir(exampleSource, { recursive: true, withFileTypes: true });
-  const files = entries
-    .filter((entry) => entry.isFile() && !/node_modules|dist/.test(entry.parentPath))
-    .map((entry) => path.join(entry.parentPath, entry.name))
-    .sort();
-  return Promise.all(files.map((file) => readFile(file)));
-}
-
-async function install(tarballs: ReadonlyMap<string, string>, target: string): Promise<void> {
-  await mkdir(target);
-  for (const file of tarballs.values()) await cp(file, path.join(target, path.basename(file)));
-  const tarball = (name: string): string => `../${path.basename(tarballs.get(name) ?? '')}`;
-  const example = path.join(target, 'example');
-  await cp(exampleSource, example, {
-    recursive: true,
-    filter: (file) => !/\/(node_modules|dist)(\/|$)/.test(path.relative(exampleSource, file)),
+  const folders = (await readdir(packages)).map((name) => path.join(packages, name));
+  const parts = [...folders.flatMap((folder) => packedParts.map((part) => path.join(folder, part))), exampleSource];
+  const root = await cached({
+    name: 'installed',
+    inputs: await contentsOf(parts),
+    make: (target) => announced('installing the packed packages', () => install(folders, target)),
   });
-  await npm(['install', '--no-save', tarball('@sealwax/core')], example);
+  const directory = path.join(root, 'plugin');
+  return {
+    directory,
+    command: path.join(directory, 'node_modules/.bin/sealwax'),
+    exampleDirectory: path.join(root, 'example'),
+    tarballs: (await readdir(root)).filter((name) => name.endsWith('.tgz')).map((name) => path.join(root, name)),
+  };
+}
+
+/** Every file below `parts` that is there, its path and its bytes. */
+async function contentsOf(parts: readonly string[]): Promise<(string | Buffer)[]> {
+  const contents: (string | Buffer)[] = [];
+  for (const part of parts) {
+    for (const file of await filesBelow(part)) contents.push(path.relative(clone, file), await readFile(file));
+  }
+  return contents;
+}
+
+async function filesBelow(part: string): Promise<string[]> {
+  try {
+    const entries = await readdir(part, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isFile() && isSource(entry.parentPath))
+      .map((entry) => path.join(entry.parentPath, entry.name))
+      .sort();
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOTDIR') return [part];
+    if (code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Somebody may have tried out the example where it stands. */
+function isSource(file: string): boolean {
+  return !/^(node_modules|dist)(\/|$)/.test(path.relative(exampleSource, file));
+}
+
+async function install(folders: readonly string[], target: string): Promise<void> {
+  await mkdir(target);
+  const tarballs = new Map<string, string>();
+  const pack = async (folder: string): Promise<void> => {
+    const [{ name, filename } = { name: '', filename: '' }] = packed.parse(
+      JSON.parse(await npm(['pack', '--json', '--pack-destination', target], folder)),
+    );
+    tarballs.set(name, `file:../${filename}`);
+  };
+  for (const folder of folders) await pack(folder);
+
+  const example = path.join(target, 'example');
+  await cp(exampleSource, example, { recursive: true, filter: isSource });
+  await npm(['install', '--no-save', tarballs.get('@sealwax/core') ?? ''], example);
   await npm(['run', 'build'], example);
-  await npm(['pack', '--pack-destination', target], example);
+  await pack(example);
+
   const plugin = path.join(target, 'plugin');
   await mkdir(plugin);
-  const dependencies = Object.fromEntries([...tarballs.keys()].map((name) => [name, `file:${tarball(name)}`]));
-  const packedExample = (await readdir(target)).find((name) => name.startsWith('example-'));
-  if (packedExample === undefined) throw new Error('npm pack of the example left no tarball');
-  await writeFile(
-    path.join(plugin, 'package.json'),
-    JSON.stringify({ private: true, dependencies: { ...dependencies, [examplePackage]: `file:../${packedExample}` } }),
-  );
+  // The vendor's package needs core, and core is not published yet.
+  const names = ['@sealwax/server', '@sealwax/core', examplePackage];
+  const dependencies = Object.fromEntries(names.map((name) => [name, tarballs.get(name)]));
+  await writeFile(path.join(plugin, 'package.json'), JSON.stringify({ private: true, dependencies }));
   await npm(['install'], plugin);
 }
 
-/** Runs npm as a user would: its cache first, and nothing of the npm that may have started us. */
+/** Runs npm as a user would: its cache first, and without the settings of an npm that may have started us. */
 async function npm(args: readonly string[], cwd: string): Promise<string> {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)));
   const options = ['--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error'];

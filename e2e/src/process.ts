@@ -10,8 +10,8 @@ export interface ProcessOptions {
   readonly args: readonly string[];
   /** Gets everything the program prints; appended to. */
   readonly logPath: string;
-  /** Beside PATH and HOME. */
-  readonly environment?: Readonly<Record<string, string>>;
+  /** Its environment, besides PATH and HOME. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** How a program ended. */
@@ -57,7 +57,7 @@ export class Process {
     const child = spawn(command, args, {
       stdio: ['ignore', log, log],
       // Nothing else: the machine's NODE_OPTIONS or proxies are not what is tested.
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.environment },
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
     });
     closeSync(log);
     await new Promise<void>((resolve, reject) => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { etcdBinary } from './etcd.js';
-import { groupNames, passes } from './groups.js';
+import { groupNames, liveGroupNames, passes } from './groups.js';
 import { kubeApiserverBinary } from './kube-apiserver.js';
 import { checkKubernetesVersion } from './kubernetes-version.js';
 import { runPass, type Verdict } from './vitest-pass.js';
@@ -12,30 +12,42 @@ import { runPass, type Verdict } from './vitest-pass.js';
 const usage = `npm run e2e -- [--only GROUP]… [--kubernetes VERSION] [--full]
   --only GROUP          one group: ${groupNames().join(', ')} (default: all)
   --kubernetes VERSION  everything on this version, such as 1.36.3
-  --full                everything on every version, not only what each must prove`;
+  --full                everything on every version and at full length, not only what each must prove
+  --live                with --only, instead of all that: against your own account (${liveGroupNames().join(', ')}); creates keys, and says which`;
 
 function readOptions(): {
   readonly groups: readonly string[];
   readonly kubernetes: string | undefined;
   readonly full: boolean;
+  readonly live: boolean;
 } {
   const { values } = parseArgs({
     options: {
       only: { type: 'string', multiple: true, default: [] },
       kubernetes: { type: 'string' },
       full: { type: 'boolean', default: false },
+      live: { type: 'boolean', default: false },
     },
   });
-  const known = groupNames();
+  const { live } = values;
+  const known = live ? liveGroupNames() : groupNames();
+  if (live && values.only.length === 0) throw new RangeError('--live makes keys in an account: name it with --only');
   for (const name of values.only) {
     if (!known.includes(name)) throw new RangeError(`no group ${name}; there are: ${known.join(', ')}`);
   }
   if (values.kubernetes !== undefined) checkKubernetesVersion(values.kubernetes);
-  return { groups: values.only.length > 0 ? values.only : known, kubernetes: values.kubernetes, full: values.full };
+  return {
+    groups: values.only.length > 0 ? values.only : known,
+    kubernetes: values.kubernetes,
+    full: values.full,
+    live,
+  };
 }
 
 /** Runs the group in a directory that is removed when everything passed. */
 async function runGroup(group: string, options: ReturnType<typeof readOptions>): Promise<Verdict> {
+  // For tests that have a longer form.
+  if (options.full) process.env['SEALWAX_E2E_FULL'] = '1';
   const directory = await mkdtemp(path.join(tmpdir(), 'sealwax-e2e-'));
   let passed = 0;
   let failed = 0;
@@ -44,9 +56,11 @@ async function runGroup(group: string, options: ReturnType<typeof readOptions>):
     const startedAt = Date.now();
     let verdict: Verdict;
     try {
-      // Before vitest, whose timeouts are for tests and not for compilers.
-      await etcdBinary();
-      await kubeApiserverBinary(pass.kubernetes);
+      if (!options.live) {
+        // Before vitest, whose timeouts are for tests and not for compilers.
+        await etcdBinary();
+        await kubeApiserverBinary(pass.kubernetes);
+      }
       verdict = await runPass(pass, path.join(directory, pass.kubernetes));
     } catch (error) {
       console.error(error);

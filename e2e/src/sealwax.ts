@@ -17,16 +17,18 @@ const startTimeoutMs = 30_000;
 export const sealwaxCommand =
   process.env['SEALWAX_BIN'] ?? path.resolve(import.meta.dirname, '../../packages/server/bin/sealwax');
 
-/** What a test may change in the config file. */
+/** What a test may change in the config file, or in how the plugin is started. */
 export interface SealwaxOptions {
   readonly socketMode?: string;
   readonly socketGroup?: number;
   /** 1 when absent, so that a rotation is noticed soon. */
   readonly probeIntervalSeconds?: number;
+  /** Another command than the one under test. */
+  readonly command?: string;
+  /** Variables of its environment. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Sections of the config file that stand in the place of the usual ones. */
   readonly sections?: ConfigSections;
-  /** Of the plugin's process, beside PATH and HOME. */
-  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** Top-level sections of the config file. */
@@ -39,6 +41,7 @@ export class Sealwax {
   readonly client: PluginClient;
   readonly #directory: string;
   readonly #httpAddress: string;
+  readonly #command: string;
   readonly #environment: Readonly<Record<string, string>>;
   #config: ConfigSections = {};
   #process: Process | undefined;
@@ -46,27 +49,22 @@ export class Sealwax {
   private constructor(
     directory: string,
     socketPath: string,
-    {
-      httpAddress,
-      environment,
-    }: { readonly httpAddress: string; readonly environment: Readonly<Record<string, string>> },
+    { httpAddress, options }: { httpAddress: string; options: SealwaxOptions },
   ) {
     this.#directory = directory;
     this.keyFile = path.join(directory, 'keys.json');
     this.socketPath = socketPath;
     this.client = new PluginClient(socketPath);
     this.#httpAddress = httpAddress;
-    this.#environment = environment;
+    this.#command = options.command ?? sealwaxCommand;
+    this.#environment = options.environment ?? {};
   }
 
   /** Writes the config file; neither key file nor process exist yet. Periods are shortened, rules are not. */
   static async configure(directory: string, options: SealwaxOptions = {}): Promise<Sealwax> {
     await mkdir(directory, { recursive: true });
     const socketPath = path.join(directory, 'run', 'kms.sock');
-    const sealwax = new Sealwax(directory, socketPath, {
-      httpAddress: `127.0.0.1:${await freePort()}`,
-      environment: options.environment ?? {},
-    });
+    const sealwax = new Sealwax(directory, socketPath, { httpAddress: `127.0.0.1:${await freePort()}`, options });
     const { socketMode: mode = '0600', socketGroup: group, probeIntervalSeconds: intervalSeconds = 1 } = options;
     await sealwax.writeConfig({
       version: 1,
@@ -135,10 +133,10 @@ export class Sealwax {
   async start(): Promise<void> {
     this.#process = await Process.start({
       name: 'sealwax',
-      command: sealwaxCommand,
+      command: this.#command,
+      env: this.#environment,
       args: ['serve', '--config', this.configPath],
       logPath: this.logPath,
-      environment: this.#environment,
     });
     await this.#process.untilReady(async () => (await this.client.status()).version === 'v2', startTimeoutMs);
   }
@@ -196,6 +194,6 @@ export class Sealwax {
   }
 
   async #run(...args: string[]): Promise<void> {
-    await execFileAsync(sealwaxCommand, args);
+    await execFileAsync(this.#command, args);
   }
 }

@@ -38,6 +38,16 @@ export class TestAuthority {
     return { cert, key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
   }
 
+  /** A certificate for an application that signs with RSA. */
+  issueForRsa(name: string): IssuedCertificate {
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    return {
+      cert: this.#certify(name, publicKey, [extension('551d0f', Buffer.from('03020780', 'hex'), { critical: true })]),
+      key,
+    };
+  }
+
   /** RFC 5280 §4.1. */
   #certify(subject: string, publicKey: KeyObject, extensions: readonly Buffer[]): string {
     // ecdsa-with-SHA256, RFC 5758 §3.2.

@@ -32,6 +32,8 @@ export interface HttpKmsOptions {
 /** The service of `examples/backend-http`, as a process, with a key named `kms`. */
 export class HttpKms {
   static readonly key = 'kms';
+  /** A name that its certificate bears and that no DNS knows. */
+  static readonly host = 'kms.example.test';
   readonly port: number;
   /** The CA and the certificate that clients see, PEM. */
   readonly tls: ServerTls;
@@ -62,7 +64,7 @@ export class HttpKms {
   static async start(directory: string, { tokenSeconds = 300 }: HttpKmsOptions = {}): Promise<HttpKms> {
     await mkdir(directory, { recursive: true });
     const authority = new TestAuthority('ca of the http kms');
-    const { cert, key } = authority.issue(['localhost', '127.0.0.1']);
+    const { cert, key } = authority.issue(['localhost', '127.0.0.1', HttpKms.host]);
     const ports = { port: await freePort(), adminPort: await freePort() };
     const clientSecret = randomBytes(18).toString('base64url');
     const kms = new HttpKms(directory, ports, { tls: { ca: authority.cert, cert, key }, clientSecret, tokenSeconds });

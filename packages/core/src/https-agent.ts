@@ -25,11 +25,11 @@ export interface TlsFiles {
 /** See `Host.httpsAgent`. */
 export async function httpsAgent(files: TlsFiles, owner: string, signal: AbortSignal): Promise<Agent> {
   const options: AgentOptions = { keepAlive: true, timeout: KEEP_ALIVE_MS, ...(await readTls(files, owner)) };
-  // Nobody would destroy it.
-  signal.throwIfAborted();
   const direct = new HttpsAgent(options);
   // A library for proxies costs start time and memory: most nodes have none.
   const agent = namesProxy() ? (await import('./proxying-agent.js')).proxyingAgent(direct) : direct;
+  // Nobody would destroy it.
+  signal.throwIfAborted();
   const reread = () => {
     readTls(files, owner).then(
       (read) => Object.assign(direct.options, read),

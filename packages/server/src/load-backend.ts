@@ -6,7 +6,12 @@ import { findBackend, type BackendPackage, type BackendPlaces } from './find-bac
 
 /** The backends that are chosen by a short name, and their packages. The only place in the server that names a provider. */
 export const BUILT_IN: Readonly<Record<string, string>> = {
+  hsm: '@sealwax/backend-hsm',
   local: '@sealwax/backend-local',
+  aws: '@sealwax/backend-aws',
+  azure: '@sealwax/backend-azure',
+  gcp: '@sealwax/backend-gcp',
+  vault: '@sealwax/backend-vault',
 };
 
 /** For an import or a schema that never settles. */

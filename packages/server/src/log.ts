@@ -1,4 +1,4 @@
-import { destination, pino, stdSerializers, type Logger } from 'pino';
+import { destination, pino, type Logger } from 'pino';
 
 export type Log = Logger;
 
@@ -15,8 +15,38 @@ export function openLog(level: string): Log {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
       // With the provider's own error, which is never sent to the API server.
-      serializers: { error: stdSerializers.errWithCause },
+      serializers: { error: (error: unknown) => describeError(error) },
     },
     destination({ fd: 2, sync: true }),
   );
+}
+
+/** How deep a chain of causes is followed; a provider's own may be long, or a circle. */
+const MAX_DEPTH = 8;
+
+/** What a log line says of an error. */
+export interface ErrorFields {
+  readonly type: string;
+  readonly message: string;
+  readonly code?: string | number;
+  readonly stack?: string;
+  readonly cause?: ErrorFields | string;
+}
+
+/**
+ * An error and its causes, without what else providers' clients hang on them: requests, that is, with their headers and bodies.
+ *
+ * @param depth - how many causes were followed already
+ */
+export function describeError(error: unknown, depth = 0): ErrorFields | string {
+  if (!(error instanceof Error)) return String(error);
+  const { name, message, stack, cause } = error;
+  const code = 'code' in error ? error.code : undefined;
+  return {
+    type: name,
+    message,
+    ...((typeof code === 'string' || typeof code === 'number') && { code }),
+    ...(stack !== undefined && { stack }),
+    ...(cause !== undefined && depth < MAX_DEPTH && { cause: describeError(cause, depth + 1) }),
+  };
 }

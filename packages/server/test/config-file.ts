@@ -13,6 +13,7 @@ export interface ConfigSections {
   readonly limits?: object;
   readonly publish?: object;
   readonly probe?: object;
+  readonly traces?: object;
 }
 
 /** A config file for the local backend, its socket and its ports, in a directory of its own. */

@@ -1,7 +1,8 @@
 import { gzipSync } from 'node:zlib';
 import { ANNOTATION_NAME } from '@sealwax/core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { EncryptRequest } from '../src/gen/kms/v2/kms.js';
+import { atEndOfFile } from './end-of-file.js';
 import { startPlugin, type Plugin } from './plugin.js';
 import { decryptRequest, frame, type RpcConnection } from './rpc.js';
 import { until } from './until.js';
@@ -19,9 +20,9 @@ const seed = new Uint8Array(32).map((_, index) => 200 - index);
 let plugin: Plugin;
 let rpc: RpcConnection;
 beforeAll(async () => {
-  plugin = await startPlugin({ sections: { log: { level: 'debug' } }, atEnd: afterAll });
+  plugin = await startPlugin({ sections: { log: { level: 'debug' } }, atEnd: atEndOfFile });
   rpc = await plugin.connect();
-  afterAll(() => {
+  atEndOfFile(() => {
     rpc.close();
   });
 });

@@ -2,7 +2,8 @@ import { createDecipheriv } from 'node:crypto';
 import { readFile, rename } from 'node:fs/promises';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { ANNOTATION_NAME } from '@sealwax/core';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { describeError } from '../src/log.js';
 import { sealwax } from './command-line.js';
 import { startPlugin, type Plugin } from './plugin.js';
 import { decryptRequest } from './rpc.js';
@@ -42,6 +43,40 @@ async function kekOf(plugin: Plugin): Promise<Buffer> {
   const [key] = /[A-Za-z0-9+/]{43}=/.exec(await readFile(plugin.config.keyFile, 'utf8')) ?? [];
   return Buffer.from(key!, 'base64');
 }
+
+describe('an error in the log', () => {
+  test('has its causes, with their codes', () => {
+    const cause = Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' });
+    const error = new Error('vault: wrap with transit/kms: connection lost', { cause });
+    expect(describeError(error)).toMatchObject({
+      type: 'Error',
+      message: 'vault: wrap with transit/kms: connection lost',
+      stack: expect.stringContaining('log.test.ts'),
+      cause: { message: 'socket hang up', code: 'ECONNRESET' },
+    });
+  });
+
+  test("has nothing of a request that a provider's client hung on it", () => {
+    const token = 'hvs.a-token-of-vault';
+    const cause = Object.assign(new Error('Request failed with status code 403'), {
+      config: { headers: { 'x-vault-token': token }, data: token },
+      request: { _header: token },
+      response: { data: token },
+      code: { token },
+    });
+    expect(JSON.stringify(describeError(new Error('vault: unwrap: permission denied', { cause })))).not.toContain(
+      token,
+    );
+  });
+
+  test('may be anything that was thrown, and a circle of causes', () => {
+    expect(describeError('text')).toBe('text');
+    expect(describeError(undefined)).toBe('undefined');
+    const circle = new Error('again');
+    circle.cause = circle;
+    expect(JSON.stringify(describeError(circle)).match(/"message"/g)!.length).toBeLessThan(20);
+  });
+});
 
 // What the levels between write is a part of what debug writes.
 test.each(['debug', 'error'])(

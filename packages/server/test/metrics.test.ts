@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { rename } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { hashKeyId, Metrics } from '../src/metrics.js';
 import { sealwax } from './command-line.js';
+import { atEndOfFile } from './end-of-file.js';
 import { startPlugin, type Plugin } from './plugin.js';
 import { samplesOf, sumOf } from './prometheus-text.js';
 import { decryptRequest, type RpcConnection } from './rpc.js';
@@ -26,9 +27,9 @@ async function scrape(plugin: Plugin) {
 let plugin: Plugin;
 let rpc: RpcConnection;
 beforeAll(async () => {
-  plugin = await startPlugin({ atEnd: afterAll });
+  plugin = await startPlugin({ atEnd: atEndOfFile });
   rpc = await plugin.connect();
-  afterAll(() => {
+  atEndOfFile(() => {
     rpc.close();
   });
 });

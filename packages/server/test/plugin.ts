@@ -12,7 +12,7 @@ interface PluginOptions {
   readonly environment?: NodeJS.ProcessEnv;
   /** Arguments of Node itself; the process is then not started through `bin/sealwax`. */
   readonly command?: readonly [string, ...string[]];
-  /** `afterAll` for a plugin that the tests of a file share. */
+  /** `atEndOfFile` for a plugin that the tests of a file share. */
   readonly atEnd?: (stop: () => Promise<void>) => void;
 }
 

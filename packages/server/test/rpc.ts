@@ -113,9 +113,9 @@ function collect(stream: ClientHttp2Stream): Promise<RpcAnswer> {
     stream.on('trailers', read);
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.on('error', reject);
-    // The server's side is over; ours may still be open.
+    // The server's side is over; ours may still be open. No reset for nothing: of too many of them the server makes an end.
     stream.on('end', () => {
-      stream.close();
+      if (!stream.writableEnded) stream.close();
     });
     stream.on('close', () => {
       const body = Buffer.concat(chunks);

@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 /**
  * A new directory, removed when the test is over.
  *
- * @param atEnd - `afterAll` for a directory that the tests of a file share
+ * @param atEnd - `atEndOfFile` for a directory that the tests of a file share
  */
 export async function temporaryDirectory(
   atEnd: (remove: () => Promise<void>) => void = onTestFinished,

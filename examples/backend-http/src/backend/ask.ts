@@ -12,7 +12,6 @@ export interface Question<Answer> {
   readonly doing: string;
   readonly url: URL;
   readonly token?: string;
-  /** With a body it is a POST. */
   readonly body?: unknown;
   readonly answer: z.ZodType<Answer>;
 }

@@ -2,8 +2,6 @@ import type { BackendModule } from '@sealwax/core';
 import { httpConfig, type HttpConfig } from './config.js';
 import { HttpBackend } from './http-backend.js';
 
-export type { HttpConfig } from './config.js';
-
 /** What Sealwax imports. */
 export const backend: BackendModule<HttpConfig> = {
   apiVersion: 1,

@@ -31,6 +31,8 @@ const access = new Access({
 });
 const tls = { cert: readFileSync(values.cert), key: readFileSync(values.key) };
 const clients = createHttpsServer(tls, answerClients(keys, access));
+// Longer than the 30 s after which clients close idle connections: who closes first must not be the one who is about to be asked.
+clients.keepAliveTimeout = 65_000;
 const sockets = new Set<Socket>();
 clients.on('connection', (socket: Socket) => {
   sockets.add(socket);

@@ -72,6 +72,18 @@ program
     process.exitCode = await runBackendCommand('local', args);
   });
 
+program
+  .command('hsm')
+  .description('list the tokens, mechanisms and keys of a PKCS #11 module')
+  .argument('[arguments...]')
+  .helpOption(false)
+  .allowUnknownOption()
+  .passThroughOptions()
+  .action(async (args: string[]) => {
+    const { runBackendCommand } = await import('./backend-command.js');
+    process.exitCode = await runBackendCommand('hsm', args);
+  });
+
 try {
   await program.parseAsync();
 } catch (error) {

@@ -127,7 +127,7 @@ const key = z.strictObject({
     .describe(
       'On a recover key: a rotation waits until this key can wrap too. The first Encrypt after a start never waits for it.',
     ),
-  config: z.unknown().describe('The backend’s own section.'),
+  config: z.unknown().optional().describe('The backend’s own section.'),
 });
 
 /** The config file. Everything but the backends' own sections, which their packages check. */

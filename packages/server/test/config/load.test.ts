@@ -80,6 +80,7 @@ describe('what is wrong is said with file, line and path', () => {
       'config:',
       'keys[0].config.path',
     ],
+    ["a backend's section that is missing", GOOD.replace(/ *config:\n.*\n/, ''), 'name: prod', 'keys[0].config.path'],
     ['an unknown backend', GOOD.replace('local', 'nosuch'), 'backend:', 'keys[0].backend'],
   ])('%s', async (_what, text, content, where) => {
     expect(await refusal(text)).toMatch(new RegExp(`^${line(text, content)}: ${where.replace(/[[\].]/g, '\\$&')}: `));
@@ -187,7 +188,8 @@ describe('no value of the file stands in any message', () => {
     `http: { address: ${MARKER} }`,
     `log: { level: ${MARKER} }`,
     `limits: { remoteCallSeconds: ${MARKER}, heldLocalKeys: ${MARKER} }`,
-    GOOD.replace('local', MARKER),
+    // The name of a backend is said when its package is missing: it is what has to be installed.
+    GOOD.replace('local', `[${MARKER}]`),
     GOOD.replace('/var', MARKER),
     GOOD.replace(/config:\n.*/, `config: ${MARKER}`),
     GOOD.replace(/config:\n.*/, `config: [${MARKER}]`),

@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { openBackend } from '@sealwax/core/conformance';
+import { expect, test } from 'vitest';
+import { startSoftHsm } from '../../src/pkcs11/softhsm-harness.js';
+import { testDirectory } from '../../src/test-directory.js';
+import { waitFor } from '../../src/wait-for.js';
+
+const { signal } = new AbortController();
+const restarts = process.env['SEALWAX_E2E_FULL'] === '1' ? 1000 : 20;
+/** What a run of this length may add to a process that leaks nothing: heaps grow to their working size. */
+const growthMebibytes = 40;
+
+test(
+  `${restarts} processes that are killed leave no memory, no file handle and no process behind`,
+  { timeout: 1_800_000 },
+  async () => {
+    const { harness, config } = await startSoftHsm(await testDirectory('restarts'));
+    const opened = await openBackend({
+      module: harness.module,
+      config: { ...config, callTimeoutSeconds: 10 },
+    });
+    const { backend } = opened;
+    const plaintext = randomBytes(32);
+    const wrapped = await backend.wrap(plaintext, signal);
+    const killAndUnwrap = async () => {
+      for (const pid of moduleProcesses(process.pid)) process.kill(pid, 'SIGKILL');
+      const unwrapped = await waitFor(() => backend.unwrap(wrapped, signal), { what: 'an unwrap', timeoutMs: 20_000 });
+      expect(Buffer.compare(unwrapped, plaintext)).toBe(0);
+    };
+    for (let warm = 0; warm < 5; warm += 1) await killAndUnwrap();
+    const before = { handles: handles(), bytes: process.memoryUsage.rss() };
+    for (let restart = 0; restart < restarts; restart += 1) await killAndUnwrap();
+    expect(moduleProcesses(process.pid)).toHaveLength(1);
+    expect(handles()).toBeLessThanOrEqual(before.handles + 2);
+    expect(process.memoryUsage.rss() - before.bytes).toBeLessThan(growthMebibytes * 1024 * 1024);
+    await opened.end();
+    await waitFor(() => moduleProcesses(process.pid).length === 0, {
+      what: 'the last process to end',
+      timeoutMs: 5_000,
+    });
+  },
+);
+
+test('the process dies with the plugin, also when it hangs in the module and the plugin is killed', async () => {
+  const { harness, config, softHsm } = await startSoftHsm(await testDirectory('orphan'));
+  const script = `
+    import { backend } from ${JSON.stringify(harness.moduleUrl)};
+    import { lendHost } from ${JSON.stringify(import.meta.resolve('@sealwax/core/conformance'))};
+    const host = lendHost('hsm', () => undefined, new AbortController().signal);
+    const checked = await backend.config['~standard'].validate(JSON.parse(process.argv[1]));
+    const opened = await backend.open(checked.value, host);
+    process.stdout.write('open\\n');
+    process.stdin.once('data', () => void opened.currentKekId(new AbortController().signal));
+    setInterval(() => undefined, 1000);`;
+  const patient = { ...config, callTimeoutSeconds: 300 };
+  const plugin = spawn(process.execPath, ['--input-type=module', '-e', script, JSON.stringify(patient)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await once(plugin.stdout, 'data');
+  const [child] = moduleProcesses(plugin.pid!);
+  expect(child).toBeDefined();
+  await softHsm.shim.misbehave('C_FindObjectsInit hang');
+  plugin.stdin.write('go\n');
+  await waitFor(() => isInPause(child!), { what: 'the call to hang', timeoutMs: 10_000 });
+  plugin.kill('SIGKILL');
+  await waitFor(() => !isAlive(child!), { what: 'the process to end', timeoutMs: 5_000 });
+});
+
+/** Processes with the module in them that `parent` has started. */
+function moduleProcesses(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const [, , ppid] = readFileSync(`/proc/${pid}/stat`, 'utf8')
+          .replace(/^.*\) /, 'x ')
+          .split(' ');
+        return Number(ppid) === parent && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('child/main.js');
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** Whether the main thread sleeps in a system call that is not the event loop's. */
+function isInPause(pid: number): boolean {
+  return (
+    readFileSync(`/proc/${pid}/wchan`, 'utf8').includes('pause') ||
+    readFileSync(`/proc/${pid}/syscall`, 'utf8').startsWith('34 ')
+  );
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+function handles(): number {
+  return readdirSync('/proc/self/fd').length;
+}
