@@ -64,12 +64,12 @@ describe.each([1, 30, 1_000])(`${secrets} Secrets, each under its own seed, unde
     expect(remembered.unwraps).toBeGreaterThanOrEqual(localKeys);
     expect(remembered.unwraps).toBeLessThanOrEqual(localKeys + unwrapsBeside);
     await expectEverySecret();
-    console.log(
-      [
+    process.stdout.write(
+      `${[
         `${secrets} seeds under ${localKeys} local keys, KMS ${2 * distance.ms} ms away, time to /readyz:`,
         `without encryption ${seconds(plainMs)}, without state ${seconds(cold.ms)}, with state ${seconds(remembered.ms)};`,
         `unwraps ${cold.unwraps} and ${remembered.unwraps}`,
-      ].join(' '),
+      ].join(' ')}\n`,
     );
   });
 });
