@@ -28,7 +28,7 @@ export interface Pass {
 }
 
 /** Groups whose files wait for the API server more than they compute. The others hold big services, or measure. */
-const inParallel: ReadonlySet<string> = new Set(['aws', 'hsm', 'keys', 'local']);
+const inParallel: ReadonlySet<string> = new Set(['aws', 'azure', 'gcp', 'hsm', 'keys', 'local', 'vault']);
 
 /**
  * What a group consists of: everything on the newest version, then on the oldest supported one what stands in the folder

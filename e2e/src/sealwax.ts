@@ -118,6 +118,17 @@ export class Sealwax {
     await this.#run('local', 'rotate', this.keyFile);
   }
 
+  /** `sealwax check` of the config file, with more arguments. */
+  async check(args: readonly string[]): Promise<{ readonly code: number; readonly output: string }> {
+    try {
+      const { stdout, stderr } = await execFileAsync(sealwaxCommand, ['check', '--config', this.configPath, ...args]);
+      return { code: 0, output: stdout + stderr };
+    } catch (error) {
+      const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+      return { code, output: stdout + stderr };
+    }
+  }
+
   /** Starts the process; resolves when the socket answers, whatever Status then says. */
   async start(): Promise<void> {
     this.#process = await Process.start({

@@ -72,6 +72,12 @@ export class FaultCluster {
     return object;
   }
 
+  /** Writes every object that the API server encrypts back as it is. */
+  async rewriteAll(): Promise<void> {
+    await this.cluster.client.rewriteAll('secrets');
+    await this.cluster.client.rewriteAll('configmaps');
+  }
+
   /** Changes the config of the running plugin and waits until it is in force, or refused. */
   async reload(sections: ConfigSections, outcome: 'ok' | 'refused' = 'ok'): Promise<void> {
     const count = async (): Promise<number> =>

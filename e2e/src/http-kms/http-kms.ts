@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { freePort } from '../free-port.js';
 import { installedPackages } from '../packed-packages.js';
@@ -97,11 +97,10 @@ export class HttpKms {
       ],
       logPath: file('http-kms.log'),
     });
-    await this.#process.untilReady(
-      async () => (await readFile(file('http-kms.log'), 'utf8')).includes('adminPort'),
-      startTimeoutMs,
-    );
-    await this.trouble({});
+    await this.#process.untilReady(async () => {
+      await this.trouble({});
+      return true;
+    }, startTimeoutMs);
   }
 
   async operate(operation: 'create' | 'rotate' | 'destroy-old-versions' | 'replace'): Promise<void> {

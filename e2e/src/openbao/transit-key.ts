@@ -50,10 +50,12 @@ export class TransitKey {
     await this.#root.delete(this.#path);
   }
 
-  /** Another key beneath the same name. */
+  /** Another key beneath the same name, with as many versions: nothing but what it opens tells it apart from the old one. */
   async replace(): Promise<void> {
+    const versions = await this.latestVersion();
     await this.delete();
     await this.#root.post(this.#path);
+    for (let version = 1; version < versions; version += 1) await this.rotate();
   }
 
   /** The key is there and can be used, whatever befell it. */

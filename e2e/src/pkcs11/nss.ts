@@ -5,7 +5,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { backend } from '@sealwax/backend-hsm';
 import type { Harness } from '@sealwax/core/conformance';
-import { DebianTree } from './debian.js';
+import { DebianTree } from '../debian.js';
 import type { HsmService } from './softhsm-harness.js';
 
 const run = promisify(execFile);
@@ -25,7 +25,7 @@ export class Nss {
   }
 
   static async create(directory: string): Promise<Nss> {
-    const nss = new Nss(await DebianTree.get(), directory);
+    const nss = new Nss(await DebianTree.get('pkcs11'), directory);
     await mkdir(nss.databaseDirectory, { recursive: true, mode: 0o700 });
     await writeFile(nss.pinFile, `${nss.pin}\n`, { mode: 0o600 });
     await nss.tree.run('certutil', ['-N', '-d', `sql:${nss.databaseDirectory}`, '-f', nss.pinFile]);

@@ -1,6 +1,6 @@
 import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { DebianTree } from './debian.js';
+import { DebianTree } from '../debian.js';
 import { Shim } from './shim.js';
 
 const soPin = '87654321';
@@ -33,7 +33,7 @@ export class SoftHsm {
   }
 
   static async create(directory: string): Promise<SoftHsm> {
-    const tree = await DebianTree.get();
+    const tree = await DebianTree.get('pkcs11');
     await mkdir(path.join(directory, 'tokens'), { recursive: true, mode: 0o700 });
     const shim = await Shim.before(tree.file('usr/lib/softhsm/libsofthsm2.so'), directory);
     const softHsm = new SoftHsm(tree, shim, directory);

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import path from 'node:path';
 import { freePort } from '../free-port.js';
 import { Process } from '../process.js';
-import { DebianTree } from './debian.js';
+import { DebianTree } from '../debian.js';
 
 const startTimeoutMs = 15_000;
 const tcti = 'tabrmd:bus_type=session';
@@ -58,7 +58,7 @@ export class SwTpm {
   }
 
   static async create(directory: string): Promise<SwTpm> {
-    const tree = await DebianTree.get();
+    const tree = await DebianTree.get('pkcs11');
     const tpm = new SwTpm(tree, directory, await freePort());
     for (const folder of ['state', 'store']) await mkdir(path.join(directory, folder), { recursive: true });
     await tpm.#startBus();

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify, parse } from 'yaml';
-import { DebianTree } from '../../src/pkcs11/debian.js';
+import { DebianTree } from '../../src/debian.js';
 import { SwTpm } from '../../src/pkcs11/swtpm.js';
 import { sealwaxCommand } from '../../src/sealwax.js';
 import { testDirectory } from '../../src/test-directory.js';
@@ -17,7 +17,7 @@ let tree: DebianTree;
 let tpm: SwTpm;
 beforeAll(async () => {
   text = await readFile(page, 'utf8');
-  tree = await DebianTree.get();
+  tree = await DebianTree.get('pkcs11');
   tpm = await SwTpm.create(await testDirectory('docs-tpm'));
 });
 afterAll(() => tpm.stop());

@@ -74,7 +74,7 @@ test('generation raised and the data rewritten: the alarm ends, and nothing need
   await fault.reload({ generation: 2 });
   const after = await fault.untilStoredUnderAnother(before);
   expect(after).not.toMatch(/-1$/);
-  await fault.cluster.client.rewriteAll('secrets');
+  await fault.rewriteAll();
   expect((await fault.plugin.keys()).alarms.join()).not.toContain('raise "generation"');
   await fault.coldStart();
   expect(await fault.storedKeyId('secret-1')).toBe(after);

@@ -36,7 +36,7 @@ test('A writes → B writes and A reads, both healthy, under load: no write fail
   expect(after).toMatch(/^b:/);
   await fault.endLoad(load);
   expect(load.failures).toEqual([]);
-  await fault.cluster.client.rewriteAll('secrets');
+  await fault.rewriteAll();
   expect(await recordsOf('secret-1')).toEqual(['b']);
   await fault.readAll();
 });
@@ -64,7 +64,7 @@ test('B dies in the middle of B → C under load: no write fails, all is rewritt
   await fault.endLoad(load);
   expect(load.failures).toEqual([]);
   await fault.readAll();
-  await fault.cluster.client.rewriteAll('secrets');
+  await fault.rewriteAll();
   expect(await recordsOf('secret-1')).toEqual(['c']);
   await fault.reload({ keys: [file()], retired: ['a', 'b'] });
   await fault.coldStart();

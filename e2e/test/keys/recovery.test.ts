@@ -53,6 +53,6 @@ test('a cold start without the lost key in the config reads what both had wrappe
   await fault.coldStart();
   await fault.readAll();
   await fault.write();
-  await fault.cluster.client.rewriteAll('secrets');
+  await fault.rewriteAll();
   await fault.readAll();
 });

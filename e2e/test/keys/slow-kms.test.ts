@@ -47,7 +47,6 @@ test('KMS 5 s slow: with the local key in memory nobody notices', async () => {
 
 test('KMS 5 s slow at a cold start: an unwrap that outlives the API server’s patience is not thrown away', async () => {
   await fault.coldStart(() => key.harness.proxy.set(slow), 'answering');
-  await fault.plugin.untilOk();
   await fault.untilReadyz(200);
   await fault.write();
   await fault.readAll();

@@ -82,9 +82,12 @@ export class KekGuard {
   }
 
   async #lose(lost: LocalKeyRecord): Promise<void> {
-    const { held, remembered, snapshots, cluster, alarm } = this.#options;
-    const wraps = ({ records }: AnnotatedKey) =>
-      records.some(({ keyName, kekId }) => keyName === lost.keyName && kekId === lost.kekId);
+    const { held, remembered, rescue, snapshots, cluster, alarm } = this.#options;
+    // What an earlier loss made us wrap anew hangs on this KEK as well, though its annotation names another.
+    const wraps = ({ commitment, records }: AnnotatedKey) =>
+      [...records, ...rescue.recordsOf(commitment)].some(
+        ({ keyName, kekId }) => keyName === lost.keyName && kekId === lost.kekId,
+      );
     const endangered = [...held.entries(), ...snapshots()].filter(({ annotation }) =>
       wraps(decodeAnnotation(annotation, cluster)),
     );

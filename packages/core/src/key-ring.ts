@@ -415,7 +415,8 @@ export class KeyRing {
     if (this.#remembered === undefined) return;
     const unopened = new Map<string, number>();
     await recall(
-      this.#remembered.annotations.slice(0, this.#config.limits.heldLocalKeys),
+      // What was rescued first: were its KEK lost too, only what is in memory could be rescued again.
+      [...this.#rescue.annotations, ...this.#remembered.annotations].slice(0, this.#config.limits.heldLocalKeys),
       {
         concurrency: this.#config.limits.unwrapConcurrency,
         unwrap: async (annotated) => {

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { AnnotationFileError, readAnnotationFile, writeAnnotationFile } from './annotation-file.js';
-import { decodeAnnotation, encodeAnnotation, type Envelope, type LocalKeyRecord } from './envelope.js';
+import { decodeAnnotation, encodeAnnotation, type AnnotatedKey, type LocalKeyRecord } from './envelope.js';
 
 const FILE_NAME = 'rescue.json';
 
@@ -20,7 +20,7 @@ interface RescueOptions {
 export class Rescue {
   readonly #file: string | undefined;
   readonly #cluster: string;
-  readonly #records = new Map<string, Envelope>();
+  readonly #records = new Map<string, AnnotatedKey>();
   /** The generation in which the KEK was replaced, and how often since. */
   #generation = 0;
   #replacements = 0;
@@ -52,6 +52,11 @@ export class Rescue {
 
   get size(): number {
     return this.#records.size;
+  }
+
+  /** The local keys, each with the records that open it. */
+  get annotations(): readonly AnnotatedKey[] {
+    return [...this.#records.values()];
   }
 
   has(commitment: Uint8Array): boolean {

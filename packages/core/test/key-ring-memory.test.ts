@@ -216,6 +216,25 @@ describe('a KEK version that is destroyed', () => {
     expect(hex(await restarted.service.decrypt(old, patience))).toBe(hex(SEED));
   });
 
+  test('takes nothing with it that it had rescued itself: that is wrapped once more, also after a restart', async () => {
+    const { kms, directory, old, ring } = await destroyed();
+    await turns(kms, 5);
+    await until(() => ring.rescuedLocalKeys === 2);
+    await ring.close();
+    const second = await openReadyRing(kms, await openState(directory));
+    // Nobody has asked for it: it is in memory all the same.
+    await until(() => second.ring.heldLocalKeys >= 3);
+    kms.rotate();
+    await until(() => second.ring.snapshot?.records[0]?.kekId === 'memory/v3');
+    kms.destroy('memory/v2');
+    await turns(kms, 5);
+    await until(() => second.ring.standingAlarms.join().includes('memory/v2'));
+    await second.ring.close();
+
+    const third = await openReadyRing(kms, await openState(directory));
+    expect(hex(await third.service.decrypt(old, patience))).toBe(hex(SEED));
+  });
+
   test('is not rescued when it comes back in time', async () => {
     const { kms, ring } = await destroyed();
     await turns(kms, 2);

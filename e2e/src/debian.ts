@@ -3,13 +3,19 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { cached } from '../cache.js';
-import { announced, counterparts } from '../go.js';
+import { cached } from './cache.js';
+import { announced, counterparts } from './go.js';
 
 const run = promisify(execFile);
-const listPath = path.join(counterparts, 'debian', 'packages.txt');
 const multiarch = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
 const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64';
+
+/** What is taken from Debian, and for what; each has a list in `counterparts/debian/` with versions and hashes. */
+const lists = {
+  pkcs11: 'PKCS #11 modules and TPM tools',
+  faketime: 'libfaketime',
+  prometheus: 'promtool',
+} as const;
 
 interface Package {
   readonly name: string;
@@ -26,14 +32,14 @@ export class DebianTree {
     this.#root = root;
   }
 
-  /** The tree, downloaded when it is not in the cache. */
-  static async get(): Promise<DebianTree> {
-    const list = await readFile(listPath);
+  /** The tree of a list, downloaded when it is not in the cache. */
+  static async get(name: keyof typeof lists): Promise<DebianTree> {
+    const list = await readFile(path.join(counterparts, 'debian', `${name}.txt`));
     const root = await cached({
-      name: 'pkcs11',
+      name,
       inputs: [list],
       make: (target, workspace) =>
-        announced('downloading PKCS #11 modules and TPM tools from Debian', () =>
+        announced(`downloading ${lists[name]} from Debian`, () =>
           unpack(parse(list.toString()), { target, workspace }),
         ),
     });
@@ -110,11 +116,19 @@ async function download(
     await get(options, pinned);
   } catch {
     // The machine's lists are missing or old: lists of our own, beside the download.
-    const lists = path.join(workspace, 'lists');
-    await mkdir(path.join(lists, 'partial'), { recursive: true });
-    const own = [...options, '-o', `Dir::State::lists=${lists}`, '-o', `Dir::Cache=${path.join(workspace, 'apt')}`];
-    await run('apt-get', [...own, '-q', 'update']);
-    await get(own, pinned);
+    const own = path.join(workspace, 'lists');
+    await mkdir(path.join(own, 'partial'), { recursive: true });
+    const fresh = [...options, '-o', `Dir::State::lists=${own}`, '-o', `Dir::Cache=${path.join(workspace, 'apt')}`];
+    await run('apt-get', [...fresh, '-q', 'update']);
+    try {
+      await get(fresh, pinned);
+    } catch (error) {
+      // The archive keeps one version of each package: a security update has taken the place of a pinned one.
+      console.log(`Debian has other versions than the pinned ones, which are taken instead: ${String(error)}`);
+      const names = packages.map(({ name }) => name);
+      await get(fresh, names);
+      return;
+    }
   }
   await verify(packages, downloads);
 }
@@ -127,7 +141,7 @@ async function verify(packages: readonly Package[], downloads: string): Promise<
       .update(await readFile(path.join(downloads, file)))
       .digest('hex');
     const isOther = architecture !== 'amd64' && !file.endsWith('_all.deb');
-    if (!wanted.has(sha256) && !isOther) throw new Error(`${file}: sha256 ${sha256} is not in ${listPath}`);
+    if (!wanted.has(sha256) && !isOther) throw new Error(`${file}: sha256 ${sha256} is not in the list`);
   }
 }
 
@@ -138,7 +152,7 @@ function parse(list: string): Package[] {
     .map((line) => {
       const [name, version, architecture, sha256] = line.split(' ');
       if (name === undefined || version === undefined || architecture === undefined || sha256 === undefined)
-        throw new Error(`${listPath}: ${line}`);
+        throw new Error(`not "name version architecture sha256": ${line}`);
       return { name, version, architecture, sha256 };
     });
 }

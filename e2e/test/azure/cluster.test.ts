@@ -1,0 +1,4 @@
+import { startAzureKey } from '../../src/azure.js';
+import { describeFaultsOnTheCluster } from '../../src/faults/on-the-cluster.js';
+
+describeFaultsOnTheCluster('azure', startAzureKey);
