@@ -92,7 +92,7 @@ export class KeyRing {
     this.#config = config;
     // As many Decrypts as may unwrap at the same time listen to it.
     setMaxListeners(0, this.#closing.signal);
-    this.#refuseMissingKeys(config);
+    this.#settleRemembered(config);
     const { limits } = config;
     this.#publisher = new SnapshotPublisher(config.publish, (snapshot, previous) => {
       this.#published(snapshot, previous);
@@ -211,7 +211,7 @@ export class KeyRing {
    * @throws {ConfigError} saying why the old config stays in force
    */
   async reconfigure(config: RingConfig): Promise<void> {
-    this.#refuseMissingKeys(config);
+    this.#settleRemembered(config);
     const sameLimits = isDeepStrictEqual(config.limits, this.#config.limits);
     const added: KeyLoop[] = [];
     const loops = config.keys.map((key) => {
@@ -502,12 +502,18 @@ export class KeyRing {
     throw new ConfigError(path, `${failure.message}${hint}`, { cause: failure });
   }
 
-  #refuseMissingKeys({ keys, retired }: RingConfig): void {
+  /** Refuses a config without a key that remembered local keys need, and forgets those that only retired keys could open. */
+  #settleRemembered({ keys, retired }: RingConfig): void {
     if (this.#remembered === undefined) return;
     const configured = new Set(keys.map(({ name }) => name));
     const missing = missingKeys(this.#remembered.annotations, { configured, retired: new Set(retired) });
     const [first] = missing;
-    if (first === undefined) return;
+    if (first === undefined) {
+      for (const annotated of this.#remembered.annotations) {
+        if (!annotated.records.some(({ keyName }) => configured.has(keyName))) this.#remembered.forget(annotated);
+      }
+      return;
+    }
     const [name, count] = first;
     throw new ConfigError(
       'keys',

@@ -176,6 +176,18 @@ describe('a key that remembered local keys need', () => {
     expect(() => openRing(kms, { ...state, keys, retired: ['prod'] })).not.toThrow();
   });
 
+  test('is forgotten once it is retired, so that its name can leave the list too', async () => {
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    await rememberedEnvelopes(kms, directory);
+    const other = new MemoryKms();
+    const keys = [memoryKey(other, 'new')];
+    const { ring } = await openReadyRing(other, { ...(await openState(directory)), keys, retired: ['prod'] });
+    await ring.close();
+    const again = await openState(directory);
+    expect(() => openRing(other, { ...again, keys })).not.toThrow();
+  });
+
   test('is another than before under the same name: that is noticed and said', async () => {
     const kms = new MemoryKms();
     const directory = await temporaryDirectory();
