@@ -317,6 +317,7 @@ describe('the life of a token', () => {
     const fixed = await bench.secretFile(await token({ ttl: '3s', renewable: false }));
     const kept = await bench.open(section({ method: 'token', tokenFile: renewable }));
     const ending = await bench.open(section({ method: 'token', tokenFile: fixed }));
+    await Promise.all([kept, ending].map(({ backend }) => backend.wrap(localKey, never)));
     await expect.poll(async () => outcome(ending.backend.wrap(localKey, never)), patience).toBe('unauthenticated');
     await kept.backend.wrap(localKey, never);
   });

@@ -102,7 +102,11 @@ function tokenLogin({ file, namespace, client, host }: Omit<LoginOptions, 'auth'
         if (token !== undefined) return token;
       } catch (error) {
         if (!(error instanceof VaultFailure)) throw error;
-        if (!error.isForbidden || error.isDeadToken) throw loginError(error, doing);
+        if (error.isDeadToken) {
+          const reason = 'the token is expired, revoked, used up or unknown';
+          throw new BackendError('unauthenticated', `vault: ${doing}: ${reason}`, { cause: error });
+        }
+        if (!error.isForbidden) throw loginError(error, doing);
       }
       host.report({
         kind: 'advice',
