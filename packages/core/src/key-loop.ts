@@ -220,9 +220,7 @@ export class KeyLoop {
   async unwrapWithinBudget(wrapped: WrappedKey): Promise<LocalKey> {
     try {
       // The budget inside: what has waited for its turn asks it anew.
-      return await this.#calls.counting(
-        this.#unwraps.execute(() => this.#budget.execute(() => this.#unwrap(wrapped))),
-      );
+      return await this.#calls.counting(this.#unwraps.execute(() => this.#budget.execute(() => this.#unwrap(wrapped))));
     } catch (error) {
       if (!isBrokenCircuitError(error)) throw error;
       const reason = this.#error?.message ?? 'its KMS did not answer the last Decrypts';

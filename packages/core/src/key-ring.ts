@@ -446,7 +446,8 @@ export class KeyRing {
           } catch (error) {
             const failure = backendFailure(error);
             // No configured key wrapped it: those that did are retired.
-            if (failure === undefined && error instanceof KmsError && error.code === 'FAILED_PRECONDITION') return 'done';
+            if (failure === undefined && error instanceof KmsError && error.code === 'FAILED_PRECONDITION')
+              return 'done';
             if (failure === undefined || troubleOf(failure.code) !== 'loss') return 'later';
             for (const record of annotated.records) {
               const place = `key ${JSON.stringify(record.keyName)}, KEK id ${record.kekId}`;

@@ -143,17 +143,33 @@ describe.each(['permission-denied', 'key-disabled'] as const)('a refusal (%s)', 
   });
 });
 
+test('a refusal counts from the first refused probe, not from an outage before it', async () => {
+  const kms = new MemoryKms();
+  const { service, ring } = await openReadyRing(kms, policy('stay-ok', 'wipe'));
+  const { keyId } = service.encrypt(SEED);
+  fail(kms, 'unavailable');
+  await until(() => ring.keyStates[0]?.outForMs !== undefined);
+  vi.advanceTimersByTime(9_000);
+  fail(kms, 'permission-denied');
+  await until(() => ring.keyStates[0]?.refusedForMs !== undefined);
+  vi.advanceTimersByTime(9_000);
+  expect(ring.keyStates[0]?.refusedForMs).toBe(9_000);
+  expect(service.status()).toMatchObject({ healthz: 'ok', keyId });
+});
+
 test('a wipe leaves what another configured key opens', async () => {
   const a = new MemoryKms();
   const b = new MemoryKms();
   const keys = [memoryKey(a, 'a'), memoryKey(b, 'b', { role: 'recover' })];
   const { service, ring } = await openReadyRing(a, { keys, ...policy('stay-ok', 'wipe') });
   const parts = service.encrypt(SEED);
+  const sealing = ring.snapshot?.localKey;
   fail(a, 'key-disabled');
   await until(() => ring.keyStates[0]?.refusedForMs !== undefined);
   vi.advanceTimersByTime(10_001);
   await aTurn(a);
-  expect(ring.heldLocalKeys).toBeGreaterThan(0);
+  expect(ring.snapshot?.localKey).toBe(sealing);
+  expect(sealing?.seal(SEED, SEED)).toBeDefined();
   expect(hex(await service.decrypt(parts, patience))).toBe(hex(SEED));
 });
 

@@ -6,7 +6,7 @@ import { ANNOTATION_NAME, decodeEnvelope, type EnvelopeParts } from '../src/enve
 import { Remembered } from '../src/remembered.js';
 import { Rescue } from '../src/rescue.js';
 import { MemoryKms } from './memory-backend.js';
-import { CLUSTER, memoryKey, openReadyRing, openRing, patience, sealedElsewhere } from './open-ring.js';
+import { CLUSTER, memoryKey, openReadyRing, openRing, patience, ringConfig, sealedElsewhere } from './open-ring.js';
 import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
 import { hex } from './wire.js';
@@ -68,7 +68,9 @@ describe('what is remembered', () => {
     const directory = await temporaryDirectory();
     const envelopes = await rememberedEnvelopes(kms, directory);
     const commitments = envelopes.map((parts) => hex(decodeEnvelope(parts, CLUSTER).commitment));
-    const { service } = await openReadyRing(kms, await openState(directory));
+    const { service, ring, observer } = await openReadyRing(kms, await openState(directory));
+    await until(() => ring.heldLocalKeys > envelopes.length);
+    expect(observer.publications).toHaveLength(1);
     expect(commitments).not.toContain(hex(decodeEnvelope(service.encrypt(SEED), CLUSTER).commitment));
   });
 
@@ -188,6 +190,34 @@ describe('a key that remembered local keys need', () => {
     expect(() => openRing(other, { ...again, keys })).not.toThrow();
   });
 
+  test('may not leave it by a reload either', async () => {
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    await rememberedEnvelopes(kms, directory);
+    const { ring } = await openReadyRing(kms, await openState(directory));
+    const config = ringConfig([memoryKey(new MemoryKms(), 'new')]);
+    await expect(ring.reconfigure(config)).rejects.toThrow(
+      expect.objectContaining({ name: 'ConfigError', message: expect.stringContaining('"prod"') }),
+    );
+    expect(ring.keyStates.map(({ name }) => name)).toEqual(['prod']);
+    await ring.reconfigure({ ...config, retired: ['prod'] });
+    expect(ring.keyStates.map(({ name }) => name)).toEqual(['new']);
+  });
+
+  test('once retired, keeps nobody waiting for what is said of the others', async () => {
+    const retired = new MemoryKms();
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    const { remembered, rescue } = await openState(directory);
+    const parts = await sealedElsewhere(retired, SEED, { key: memoryKey(retired, 'old') });
+    // Nothing is ever removed from what was rescued.
+    await rescue.add([decodeEnvelope(parts, CLUSTER)]);
+    remembered.remember(decodeEnvelope(await sealedElsewhere(kms, SEED), CLUSTER));
+    await remembered.close();
+    const { observer } = openRing(new MemoryKms(), { ...(await openState(directory)), retired: ['old'] });
+    await until(() => observer.alarms.some((text) => text.includes('another key stands under that name')));
+  });
+
   test('is another than before under the same name: that is noticed and said', async () => {
     const kms = new MemoryKms();
     const directory = await temporaryDirectory();
@@ -225,6 +255,18 @@ describe('a KEK version that is destroyed', () => {
     await ring.close();
 
     const restarted = await openReadyRing(kms, await openState(directory));
+    expect(hex(await restarted.service.decrypt(old, patience))).toBe(hex(SEED));
+  });
+
+  test('opens by what was rescued when a Decrypt asks for it, before anything else has', async () => {
+    const { kms, directory, old, ring } = await destroyed();
+    await turns(kms, 5);
+    await until(() => ring.rescuedLocalKeys === 2);
+    await ring.close();
+    // Without what is remembered nothing is unwrapped at start.
+    const { rescue } = await openState(directory);
+    const restarted = await openReadyRing(kms, { rescue });
+    expect(restarted.ring.heldLocalKeys).toBe(1);
     expect(hex(await restarted.service.decrypt(old, patience))).toBe(hex(SEED));
   });
 
