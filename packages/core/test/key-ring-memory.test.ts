@@ -2,7 +2,7 @@ import { chmod, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError } from '../src/backend-error.js';
-import { ANNOTATION_NAME, decodeEnvelope, type EnvelopeParts } from '../src/envelope.js';
+import { ANNOTATION_NAME, decodeEnvelope, encodeAnnotation, type EnvelopeParts } from '../src/envelope.js';
 import { Remembered } from '../src/remembered.js';
 import { Rescue } from '../src/rescue.js';
 import { MemoryKms } from './memory-backend.js';
@@ -347,6 +347,27 @@ describe('a KEK that is replaced beneath its name', () => {
     expect(restarted.service.status().keyId).not.toMatch(/-\d+$/);
     expect(restarted.ring.standingAlarms).toEqual([]);
   });
+});
+
+test('a record that somebody put into an envelope makes no key suspect: the envelope did not open', async () => {
+  const a = new MemoryKms();
+  const b = new MemoryKms();
+  const keys = [memoryKey(a, 'a'), memoryKey(b, 'b', { role: 'recover' })];
+  const parts = await sealedElsewhere(a, SEED, { keys });
+  const envelope = decodeEnvelope(parts, CLUSTER);
+  const planted = { keyName: 'b', kekId: 'memory/v9', ciphertext: new Uint8Array(60) };
+  const annotation = encodeAnnotation({
+    ...envelope,
+    records: envelope.records.map((record) => (record.keyName === 'b' ? planted : record)),
+  });
+  const { ring, service, observer } = await openReadyRing(a, { keys });
+  await expect(
+    service.decrypt({ ...parts, annotations: new Map([[ANNOTATION_NAME, annotation]]) }, patience),
+  ).rejects.toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  await turns(b, 6);
+  expect(observer.alarms).toEqual([]);
+  expect(observer.remoteCalls.filter(({ code }) => code !== 'ok')).toEqual([]);
+  expect(ring.standingAlarms).toEqual([]);
 });
 
 describe('the rescue file', () => {
