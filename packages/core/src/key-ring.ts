@@ -93,7 +93,8 @@ export class KeyRing {
     this.#config = config;
     // As many Decrypts as may unwrap at the same time listen to it.
     setMaxListeners(0, this.#closing.signal);
-    this.#settleRemembered(config);
+    this.#refuseMissingKeys(config);
+    this.#forgetRetired(config);
     const { limits } = config;
     this.#publisher = new SnapshotPublisher(config.publish, (snapshot, previous) => {
       this.#published(snapshot, previous);
@@ -213,7 +214,7 @@ export class KeyRing {
    * @throws {ConfigError} saying why the old config stays in force
    */
   async reconfigure(config: RingConfig): Promise<void> {
-    this.#settleRemembered(config);
+    this.#refuseMissingKeys(config);
     const sameLimits = isDeepStrictEqual(config.limits, this.#config.limits);
     const added: KeyLoop[] = [];
     const loops = config.keys.map((key) => {
@@ -237,6 +238,7 @@ export class KeyRing {
     }
     this.#config = config;
     this.#loops = loops;
+    this.#forgetRetired(config);
     this.#publisher.changeRule(config.publish);
     void this.#renewIfDue();
     void Promise.all(removed.map((loop) => loop.retire()));
@@ -528,24 +530,27 @@ export class KeyRing {
     throw new ConfigError(path, `${failure.message}${hint}`, { cause: failure });
   }
 
-  /** Refuses a config without a key that remembered local keys need, and forgets those that only retired keys could open. */
-  #settleRemembered({ keys, retired }: RingConfig): void {
+  /** Refuses a config without a key that remembered local keys need. */
+  #refuseMissingKeys({ keys, retired }: RingConfig): void {
     if (this.#remembered === undefined) return;
     const configured = new Set(keys.map(({ name }) => name));
     const missing = missingKeys(this.#remembered.annotations, { configured, retired: new Set(retired) });
     const [first] = missing;
-    if (first === undefined) {
-      for (const annotated of this.#remembered.annotations) {
-        if (!annotated.records.some(({ keyName }) => configured.has(keyName))) this.#remembered.forget(annotated);
-      }
-      return;
-    }
+    if (first === undefined) return;
     const [name, count] = first;
     throw new ConfigError(
       'keys',
       `${count} remembered local keys were wrapped by key ${JSON.stringify(name)}, which is not configured: ` +
         'put it back with "role: read", or list it under "retired" once no data needs it',
     );
+  }
+
+  /** Forgets what only retired keys could open; not before the config that retires them is in force. */
+  #forgetRetired({ keys }: RingConfig): void {
+    const configured = new Set(keys.map(({ name }) => name));
+    for (const annotated of this.#remembered?.annotations ?? []) {
+      if (!annotated.records.some(({ keyName }) => configured.has(keyName))) this.#remembered?.forget(annotated);
+    }
   }
 
   #decode(annotation: Uint8Array): AnnotatedKey {

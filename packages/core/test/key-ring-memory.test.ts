@@ -204,6 +204,21 @@ describe('a key that remembered local keys need', () => {
     expect(ring.keyStates.map(({ name }) => name)).toEqual(['new']);
   });
 
+  test('is not forgotten by a config that retires it and is refused for another reason', async () => {
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    await rememberedEnvelopes(kms, directory);
+    const state = await openState(directory);
+    const { ring } = await openReadyRing(kms, state);
+    const { size } = state.remembered;
+    const down = new MemoryKms();
+    down.before.open = () => {
+      throw new BackendError('permission-denied', 'memory: no');
+    };
+    await expect(ring.reconfigure({ ...ringConfig([memoryKey(down, 'new')]), retired: ['prod'] })).rejects.toThrow();
+    expect(state.remembered.size).toBe(size);
+  });
+
   test('once retired, keeps nobody waiting for what is said of the others', async () => {
     const retired = new MemoryKms();
     const kms = new MemoryKms();
