@@ -121,7 +121,7 @@ func callOf(method string, client kms.KeyManagementServiceClient) (func() error,
 		request := &kms.DecryptRequest{
 			Ciphertext: sealed.Ciphertext, Uid: uid, KeyId: sealed.KeyId, Annotations: sealed.Annotations,
 		}
-		return func() error { return decrypt(client, request, seed) }, nil
+		return func() error { return decrypt(client, request, seed, callTimeout) }, nil
 	}
 	return nil, fmt.Errorf("no method is called %q", method)
 }
@@ -141,8 +141,10 @@ func encrypt(client kms.KeyManagementServiceClient, seed []byte) (*kms.EncryptRe
 	return client.Encrypt(ctx, &kms.EncryptRequest{Plaintext: seed, Uid: uid})
 }
 
-func decrypt(client kms.KeyManagementServiceClient, request *kms.DecryptRequest, seed []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+func decrypt(
+	client kms.KeyManagementServiceClient, request *kms.DecryptRequest, seed []byte, timeout time.Duration,
+) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	answer, err := client.Decrypt(ctx, request)
 	if err == nil && !bytes.Equal(answer.Plaintext, seed) {

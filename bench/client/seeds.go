@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	kms "k8s.io/kms/apis/v2"
 )
+
+// A KMS that is far away may take longer than an API server waits; how long is what is measured.
+const patience = 60 * time.Second
 
 // A seed and the DecryptRequest that must bring it back, as protobuf; both are base64 in the file.
 type sealedSeed struct {
@@ -42,6 +46,6 @@ func decryptSeeds(wanted job) (*loadOutcome, error) {
 		if index >= int64(len(seeds)) {
 			return false, nil
 		}
-		return true, decrypt(client, &requests[index], seeds[index].Seed)
+		return true, decrypt(client, &requests[index], seeds[index].Seed, patience)
 	})
 }

@@ -9,7 +9,8 @@ import type { Sealwax } from '@sealwax/e2e/sealwax';
 import { waitFor } from '@sealwax/e2e/wait-for';
 import type { Figure } from './figure.js';
 import type { LoadClient } from './load-client.js';
-import { residentMb, sealwaxSubject, start } from './subject.js';
+import { residentMb } from './process-cost.js';
+import { sealwaxSubject, start } from './subject.js';
 
 const subject = 'sealwax';
 const seedLength = 32;

@@ -22,6 +22,10 @@ const loadSchema = z.object({
 /** How many calls were answered, in which time, and how long one took. */
 export type Load = z.infer<typeof loadSchema>;
 
+const spawnSchema = z.object({ ms: z.number(), cpuMs: z.number() });
+/** How long a start took, and how much it computed. */
+export type Spawn = z.infer<typeof spawnSchema>;
+
 /** For how long, or how often. */
 export type Amount = { readonly seconds: number } | { readonly calls: number };
 
@@ -64,13 +68,12 @@ export class LoadClient {
     return loadSchema.parse(await this.#run({ do: 'decrypt', socket, seeds, inFlight }));
   }
 
-  /** Milliseconds from the start of `command` to an answer to Status: any, or with `healthy` an "ok". */
+  /** The start of `command` until it answers Status: anything, or with `healthy` an "ok". */
   async spawn(
     socket: string,
     { command, healthy }: { readonly command: readonly string[]; readonly healthy: boolean },
-  ): Promise<number> {
-    const outcome = await this.#run({ do: 'spawn', socket, command, healthy });
-    return z.object({ ms: z.number() }).parse(outcome).ms;
+  ): Promise<Spawn> {
+    return spawnSchema.parse(await this.#run({ do: 'spawn', socket, command, healthy }));
   }
 
   async #run(job: unknown): Promise<unknown> {

@@ -1,6 +1,7 @@
 import type { Figure } from './figure.js';
 import type { LoadClient } from './load-client.js';
-import { residentMb, start, untilIdle, type Subject } from './subject.js';
+import { residentMb, untilIdle } from './process-cost.js';
+import { start, type Subject } from './subject.js';
 
 const half = 100_000;
 

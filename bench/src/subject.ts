@@ -2,7 +2,6 @@ import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Process } from '@sealwax/e2e/process';
 import { Sealwax, sealwaxCommand, type ConfigSections } from '@sealwax/e2e/sealwax';
-import { waitFor } from '@sealwax/e2e/wait-for';
 import { pinned, serverCore } from './cores.js';
 import type { LoadClient } from './load-client.js';
 
@@ -77,34 +76,6 @@ export async function start({ name, socket, logPath, command }: Subject, client:
       await started.stop();
     },
   };
-}
-
-/** Resident memory of a process, in MB. */
-export async function residentMb(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1];
-  if (kilobytes === undefined) throw new Error(`process ${pid} has no memory`);
-  return Number(kilobytes) / 1024;
-}
-
-/** Waits until a process computes nothing any more: for its start, and what it does afterwards, to be over. */
-export async function untilIdle(pid: number): Promise<void> {
-  let last = -1;
-  await waitFor(
-    async () => {
-      const now = await cpuTicks(pid);
-      const idle = now - last <= 1;
-      last = now;
-      return idle;
-    },
-    { what: `process ${pid} to be idle`, timeoutMs: 30_000, intervalMs: 1_000 },
-  );
-}
-
-/** User and system time, proc_pid_stat(5). */
-async function cpuTicks(pid: number): Promise<number> {
-  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ');
-  return Number(fields[11]) + Number(fields[12]);
 }
 
 async function prepare(

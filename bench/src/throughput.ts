@@ -1,10 +1,16 @@
 import type { Figure } from './figure.js';
 import type { Load, LoadClient, Method } from './load-client.js';
+import { cpuMs } from './process-cost.js';
 import { start, type Subject } from './subject.js';
 
 const methods: readonly Method[] = ['Status', 'Encrypt', 'Decrypt'];
 const widths = [1, 16, 64];
 const warmUpCalls = 5_000;
+
+/** With what the server computed for each call. */
+interface CostedLoad extends Load {
+  readonly cpuUsPerCall: number;
+}
 
 interface ThroughputOptions {
   readonly client: LoadClient;
@@ -18,7 +24,7 @@ export async function measureThroughput(
   { client, rounds, secondsEach }: ThroughputOptions,
 ): Promise<Figure[]> {
   const running = await Promise.all(subjects.map(async (subject) => start(subject, client)));
-  const loads = new Map<string, Load[]>();
+  const loads = new Map<string, CostedLoad[]>();
   try {
     for (const { socket } of subjects) {
       // Until the compilers are done with it.
@@ -27,10 +33,13 @@ export async function measureThroughput(
     for (let round = 0; round < rounds; round += 1) {
       for (const method of methods) {
         for (const inFlight of widths) {
-          for (const { name, socket } of subjects) {
+          for (const [index, { name, socket }] of subjects.entries()) {
+            const pid = running[index]?.pid ?? 0;
+            const before = await cpuMs(pid);
             const load = await client.load(socket, { method, inFlight, seconds: secondsEach });
+            const cpuUs = ((await cpuMs(pid)) - before) * 1_000;
             const place = `${name} ${method} ${inFlight}`;
-            loads.set(place, [...(loads.get(place) ?? []), load]);
+            loads.set(place, [...(loads.get(place) ?? []), { ...load, cpuUsPerCall: cpuUs / load.calls }]);
           }
         }
       }
@@ -48,7 +57,7 @@ export async function measureThroughput(
 }
 
 function figuresOf(
-  loads: readonly Load[],
+  loads: readonly CostedLoad[],
   { method, inFlight, subject }: { readonly method: Method; readonly inFlight: number; readonly subject: string },
 ): Figure[] {
   const what = `${method}, ${inFlight} in flight`;
@@ -60,6 +69,7 @@ function figuresOf(
       values: loads.map(({ calls, seconds }) => calls / seconds),
       ...(inFlight === 16 && { target: '≥ 0.62 × reference' }),
     },
+    { name: `${what}, CPU of the server`, subject, unit: 'µs a call', values: loads.map((each) => each.cpuUsPerCall) },
     {
       name: `${what}, p50`,
       subject,
