@@ -71,7 +71,7 @@ function serviceDefinition(): ServiceDefinition {
     {
       nested: {
         SpiffeWorkloadAPI: {
-          methods: { FetchJWTSVID: { requestType: 'JWTSVIDRequest', responseType: 'JWTSVIDResponse' } },
+          methods: { FetchJWTSVID: { requestType: 'JWTSVIDRequest', responseType: 'JWTSVIDResponse', comment: '' } },
         },
         JWTSVIDRequest: {
           fields: { audience: { rule: 'repeated', type: 'string', id: 1 }, spiffe_id: { type: 'string', id: 2 } },
