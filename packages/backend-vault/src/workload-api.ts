@@ -112,5 +112,10 @@ function isServiceError(error: unknown): error is ServiceError {
 }
 
 function detailsOf({ details }: ServiceError): string {
+  // grpc-js wraps the error of connect(2) in three sentences.
+  const [, errno] = /\bconnect (E[A-Z]+)\b/.exec(details) ?? [];
+  if (errno === 'ENOENT') return 'there is no such socket';
+  if (errno === 'ECONNREFUSED') return 'connection refused';
+  if (errno === 'EACCES') return 'we may not open the socket';
   return details.replace(/[\p{Cc}\s]+/gu, ' ').slice(0, 300);
 }

@@ -92,12 +92,12 @@ test('no socket, and one where nobody listens, are unavailable; it works as soon
   const fetch = () => fetchJwtSvid({ socket, audience: 'vault' }, doing, never);
   const missing = await failureOf(fetch());
   expect(missing.code).toBe('unavailable');
-  expect(missing.message).toContain('ENOENT');
+  expect(missing.message).toMatch(/: there is no such socket$/);
   const dead = await socketPath();
   await writeFile(dead, '');
   const refused = await failureOf(fetchJwtSvid({ socket: dead, audience: 'vault' }, doing, never));
   expect(refused.code).toBe('unavailable');
-  expect(refused.message).toContain('ECONNREFUSED');
+  expect(refused.message).toMatch(/: connection refused$/);
   await listen(socket, () => svids('jwt'));
   expect(await fetch()).toBe('jwt');
 });
