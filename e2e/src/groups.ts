@@ -54,3 +54,8 @@ export function passes(
     ? [newest, { kubernetes: floorKubernetes, folder: `${whole}every-version/`, workers }]
     : [newest];
 }
+
+/** Whether the group's tests install our packages from tarballs. */
+export function needsPackedPackages(group: string): boolean {
+  return group === 'vendor' || group === 'keys';
+}

@@ -1,7 +1,7 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Files that mostly wait. */
-const longest = ['late-plugin.test.ts'];
+/** Files that mostly wait, or work for long. */
+const longest = ['late-plugin.test.ts', 'outage.test.ts', 'many-local-keys.test.ts'];
 
 /** Starts what takes longest first, so that the others run beside it. Vitest knows durations only where it has run before. */
 export class LongestFirst extends BaseSequencer {

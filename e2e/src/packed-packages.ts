@@ -98,7 +98,8 @@ async function install(folders: readonly string[], target: string): Promise<void
 
   const example = path.join(target, 'example');
   await cp(exampleSource, example, { recursive: true, filter: isSource });
-  await npm(['install', '--no-save', tarballs.get('@sealwax/core') ?? ''], example);
+  const ours = ['@sealwax/core', '@sealwax/server'].map((name) => tarballs.get(name) ?? '');
+  await npm(['install', '--no-save', ...ours], example);
   await npm(['run', 'build'], example);
   await pack(example);
 

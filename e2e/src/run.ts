@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { etcdBinary } from './etcd.js';
-import { groupNames, liveGroupNames, passes } from './groups.js';
+import { groupNames, liveGroupNames, needsPackedPackages, passes } from './groups.js';
 import { kubeApiserverBinary } from './kube-apiserver.js';
 import { checkKubernetesVersion } from './kubernetes-version.js';
+import { installedPackages } from './packed-packages.js';
 import { runPass, type Verdict } from './vitest-pass.js';
 
 const usage = `npm run e2e -- [--only GROUP]… [--kubernetes VERSION] [--full]
@@ -60,6 +61,7 @@ async function runGroup(group: string, options: ReturnType<typeof readOptions>):
         // Before vitest, whose timeouts are for tests and not for compilers.
         await etcdBinary();
         await kubeApiserverBinary(pass.kubernetes);
+        if (needsPackedPackages(group)) await installedPackages();
       }
       verdict = await runPass(pass, path.join(directory, pass.kubernetes));
     } catch (error) {

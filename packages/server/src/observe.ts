@@ -38,8 +38,9 @@ export function observe({ log, metrics, facts, traces }: ObserveOptions): Observ
     },
     fact(key, fact) {
       count.fact(key, fact);
+      // A key that goes on failing is opened again and again, and gives the same advice each time.
+      if (fact.kind === 'advice' && fact.text !== facts.advice(key)) log.info({ key }, fact.text);
       facts.note(key, fact);
-      if (fact.kind === 'advice') log.info({ key }, fact.text);
     },
   };
 }

@@ -6,7 +6,7 @@ import path from 'node:path';
 // /tmp, where others could put theirs; where we cannot write, nothing is kept.
 if ('enableCompileCache' in nodeModule) {
   (nodeModule.enableCompileCache as (directory: string) => unknown)(
-    path.join(import.meta.dirname, '../.compile-cache'),
+    path.join(import.meta.dirname, '../../.compile-cache'),
   );
 }
 await import('./program.js');
