@@ -110,18 +110,15 @@ async function idleHour(directory: string, key: HttpKey, { client }: DistantOpti
   });
   const { pid, stop } = await start(running, client);
   try {
-    const probed = async (): Promise<number> =>
-      (await running.plugin.metrics()).sum('sealwax_remote_calls_total', { operation: 'read the current version' });
-    const before = { requests: key.harness.proxy.requests, probes: await probed(), megabytes: await residentMb(pid) };
+    const before = { requests: key.harness.proxy.requests, megabytes: await residentMb(pid) };
     for (let poll = 0; poll < polls; poll += 1) {
       await running.plugin.client.status();
       await new Promise((resolve) => setTimeout(resolve, intervalSeconds * 1_000));
     }
-    const after = { requests: key.harness.proxy.requests, probes: await probed(), megabytes: await residentMb(pid) };
+    const after = { requests: key.harness.proxy.requests, megabytes: await residentMb(pid) };
     const hour = `an hour of probes and Status polls, ${compression} times as fast`;
     return [
       { name: `${hour}: requests at the KMS`, subject, unit: 'calls', values: [after.requests - before.requests] },
-      { name: `${hour}: probes`, subject, unit: 'probes', values: [after.probes - before.probes] },
       { name: `memory before ${hour}`, subject, unit: 'MB', values: [before.megabytes] },
       { name: `memory after ${hour}`, subject, unit: 'MB', values: [after.megabytes] },
     ];
