@@ -86,10 +86,10 @@ async function measure({ wanted, full, against }: Options, directory: string): P
   const measures: Readonly<Record<Part, () => Promise<Figure[]>>> = {
     throughput: async () => measureThroughput(subjects, { client, rounds: full ? 15 : 5, secondsEach: full ? 2 : 0.6 }),
     start: async () => {
-      const rounds = full ? 40 : 15;
+      const rounds = full ? 40 : 12;
       return [
         ...(await measureStart(subjects, { client, rounds })),
-        ...(await measureBackends(await own('backends'), { client, rounds: Math.ceil(rounds / 3) })),
+        ...(await measureBackends(await own('backends'), { client, rounds: Math.ceil(rounds / 4) })),
       ];
     },
     memory: async () => measureMemory(subjects, { client }),
