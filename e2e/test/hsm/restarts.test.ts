@@ -51,6 +51,34 @@ test(
   },
 );
 
+test('a session that saw an error is closed: a hundred bad ciphertexts leave no more sessions than the pool has', async () => {
+  const directory = await testDirectory('sessions');
+  const { harness, config } = await startSoftHsm(directory);
+  const { environment } = config as { environment: Record<string, string> };
+  const sessions = 2;
+  const opened = await openBackend({
+    module: harness.module,
+    config: { ...config, sessions, environment: { ...environment, SHIM_LOG: `${directory}/calls` } },
+  });
+  const { kekId, ciphertext } = await opened.backend.wrap(randomBytes(32), signal);
+  const bad = {
+    kekId,
+    ciphertext: Uint8Array.from(ciphertext, (byte, at) => (at === ciphertext.length - 1 ? byte ^ 1 : byte)),
+  };
+  for (let time = 0; time < 100; time += 1) {
+    await expect(opened.backend.unwrap(bad, signal)).rejects.toMatchObject({ code: 'invalid-ciphertext' });
+  }
+  const calls = readFileSync(`${directory}/calls`, 'utf8').split('\n');
+  const count = (name: string) => calls.filter((call) => call === name).length;
+  // One process and one initialization, so that nothing else can have closed them.
+  expect(count('C_Initialize')).toBe(1);
+  expect(count('C_CloseAllSessions')).toBe(0);
+  expect(count('C_OpenSession')).toBeGreaterThan(100);
+  // One more, which keeps the login.
+  expect(count('C_OpenSession') - count('C_CloseSession')).toBeLessThanOrEqual(sessions + 1);
+  await opened.end();
+});
+
 test('the process dies with the plugin, also when it hangs in the module and the plugin is killed', async () => {
   const { harness, config, softHsm } = await startSoftHsm(await testDirectory('orphan'));
   const script = `
