@@ -39,9 +39,12 @@ export default tseslint.config(
       '@typescript-eslint/require-await': 'off',
     },
   },
-  { files: ['packages/*/src/cli.ts', 'packages/*/src/cli/**/*.ts', 'e2e/**/*.ts'], rules: { 'no-console': 'off' } },
+  {
+    files: ['packages/*/src/cli.ts', 'packages/*/src/cli/**/*.ts', 'e2e/**/*.ts', 'bench/src/**/*.ts'],
+    rules: { 'no-console': 'off' },
+  },
   // TypeScript resolves any hoisted package; only this rule keeps a package to what its own package.json names.
-  ...[...readdirSync(path.join(root, 'packages')).map((name) => `packages/${name}`), 'e2e'].map((folder) => ({
+  ...[...readdirSync(path.join(root, 'packages')).map((name) => `packages/${name}`), 'e2e', 'bench'].map((folder) => ({
     files: [`${folder}/**/*.ts`],
     plugins: { 'import-x': importX },
     rules: {

@@ -10,6 +10,7 @@ import { codeBlocks } from '../../src/code-blocks.js';
 import { baoShell, type BaoShell } from '../../src/openbao/bao-shell.js';
 import { JwtIssuer } from '../../src/openbao/jwt-issuer.js';
 import { OpenBao } from '../../src/openbao/open-bao.js';
+import { WorkloadApi } from '../../src/openbao/workload-api.js';
 import { failureOf, never } from '../../src/openbao/vault-bench.js';
 import { TestAuthority } from '../../src/test-certificates.js';
 import { testDirectory } from '../../src/test-directory.js';
@@ -41,7 +42,7 @@ type Section = Readonly<Record<string, unknown>>;
 
 /** A config section of the page, made to lead here and to the files of this test. */
 function here(section: Section): Section {
-  const moved = JSON.stringify(section).replaceAll(/\/etc\/sealwax|\/run\/spiffe/g, secrets);
+  const moved = JSON.stringify(section).replaceAll(/\/etc\/sealwax|\/run\/spiffe|\/run\/spire\/sockets/g, secrets);
   return { ...(JSON.parse(moved) as Section), address: bao.url, caFile: bao.caFile };
 }
 
@@ -118,12 +119,23 @@ test('method cert', async () => {
   await methodWorks('cert', { certFile, keyFile });
 });
 
-test('method jwt', async () => {
+test('method jwt, from a file and from the Workload API', async () => {
   const issuer = new JwtIssuer();
   await writeFile(path.join(directory, 'issuer.pem'), issuer.publicKey);
-  const jwt = issuer.issue({ sub: 'spiffe://example.com/sealwax', aud: 'vault' });
+  const subject = 'spiffe://example.com/sealwax';
+  const jwt = issuer.issue({ sub: subject, aud: 'vault' });
   await writeFile(path.join(secrets, 'jwt'), jwt, { mode: 0o600 });
   await methodWorks('jwt');
+  const agent = await WorkloadApi.start(path.join(secrets, 'agent.sock'));
+  onTestFinished(() => {
+    agent.stop();
+  });
+  agent.issue = (audience) => new Map([[subject, issuer.issue({ sub: subject, aud: audience })]]);
+  const auths = (await codeBlocks(page, 'yaml test auth')).map((block) => parse(block) as Section);
+  const auth = auths.find((one) => 'spiffe' in one);
+  expect(auth, 'the page shows auth by the Workload API').toBeDefined();
+  await roundTrip(here({ key: NAME, auth }));
+  expect(agent.fetched).toBe(1);
 });
 
 test('method userpass', async () => {
@@ -134,7 +146,7 @@ test('method userpass', async () => {
 
 test('each auth section of the page is one that the backend takes', async () => {
   const blocks = await codeBlocks(page, 'yaml test auth');
-  expect(blocks).toHaveLength(5);
+  expect(blocks).toHaveLength(6);
   for (const block of blocks) {
     const auth = parse(block) as Section;
     const certificate =

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { FaultProxy } from '../../src/fault-proxy.js';
 import { JwtIssuer } from '../../src/openbao/jwt-issuer.js';
 import { TestAuthority } from '../../src/test-certificates.js';
+import { WorkloadApi } from '../../src/openbao/workload-api.js';
 import { failureOf, never, VaultBench, type VaultSection } from '../../src/openbao/vault-bench.js';
 
 const localKey = new Uint8Array(randomBytes(32));
@@ -168,6 +169,60 @@ describe('each method logs in, and says so when it is refused', () => {
     await expect.poll(async () => outcome(backend.wrap(localKey, never)), patience).toBe('unauthenticated');
     await bench.secretFile(jwt(), tokenFile);
     await backend.wrap(localKey, never);
+  });
+
+  test('jwt, from the SPIFFE Workload API at each login', async () => {
+    const issuer = new JwtIssuer();
+    const mount = bench.name('jwt');
+    await bench.root.post(`sys/auth/${mount}`, { type: 'jwt' });
+    await bench.root.post(`auth/${mount}/config`, { jwt_validation_pubkeys: [issuer.publicKey] });
+    await bench.root.post(`auth/${mount}/role/sealwax`, {
+      role_type: 'jwt',
+      user_claim: 'sub',
+      bound_audiences: ['vault'],
+      bound_subject: 'spiffe://example.com/sealwax',
+      token_policies: [policy],
+      token_ttl: '2s',
+      token_max_ttl: '2s',
+    });
+    const socket = path.join(bench.directory, 'agent.sock');
+    const spiffe = { socket, audience: 'vault' };
+    const config = section({ method: 'jwt', mount, role: 'sealwax', spiffe });
+    // No agent runs yet.
+    expect(await failureOf(bench.firstCall(config))).toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining(`vault: log in at auth/${mount}: the SPIFFE Workload API at ${socket}: `),
+    });
+    const agent = await WorkloadApi.start(socket);
+    onTestFinished(() => {
+      agent.stop();
+    });
+    const { backend } = await bench.open(config);
+    // It runs, and knows of no identity for us.
+    expect(await failureOf(backend.wrap(localKey, never))).toMatchObject({ code: 'unauthenticated' });
+    agent.issue = (audience) =>
+      new Map(
+        ['sealwax', 'other'].map((name) => {
+          const sub = `spiffe://example.com/${name}`;
+          return [sub, issuer.issue({ sub, aud: audience })];
+        }),
+      );
+    expect(await backend.unwrap(await backend.wrap(localKey, never), never)).toEqual(localKey);
+    // Each token is over in 2 s, and each login fetches a JWT.
+    const fetched = agent.fetched;
+    await expect
+      .poll(async () => {
+        await backend.wrap(localKey, never);
+        return agent.fetched;
+      }, patience)
+      .toBeGreaterThan(fetched + 1);
+    for (const wrong of [{ audience: 'somebody-else' }, { spiffeId: 'spiffe://example.com/other' }]) {
+      const refused = section({ method: 'jwt', mount, role: 'sealwax', spiffe: { ...spiffe, ...wrong } });
+      const failure = await failureOf(bench.firstCall(refused));
+      // That of Vault, which got a JWT.
+      expect(failure).toMatchObject({ code: 'unauthenticated' });
+      expect(failure.message).not.toContain('SPIFFE');
+    }
   });
 
   test('kubernetes, with an API server that reviews the token', async () => {

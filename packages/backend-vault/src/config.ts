@@ -32,6 +32,18 @@ const authMount = (name: string) => segments.default(name).describe('Where the a
 
 const role = z.string().min(1).describe('The role of the auth method.');
 
+const spiffe = z
+  .strictObject({
+    socket: absolutePath.describe('Unix socket of the Workload API, for instance of the SPIRE agent on this node.'),
+    audience: z.string().min(1).describe('The audience of the JWT: one of `bound_audiences` of the role.'),
+    spiffeId: z
+      .string()
+      .startsWith('spiffe://', 'must be a SPIFFE ID: spiffe://TRUST-DOMAIN/PATH')
+      .optional()
+      .describe('The identity to ask for, where Sealwax has several; the first that is offered when absent.'),
+  })
+  .describe('Where the JWT comes from, anew at each login, instead of a file: the SPIFFE Workload API.');
+
 const auth = z
   .discriminatedUnion('method', [
     z.strictObject({
@@ -57,15 +69,23 @@ const auth = z
         .default('/var/run/secrets/kubernetes.io/serviceaccount/token')
         .describe('File with the service account token, read anew at each login.'),
     }),
-    z.strictObject({
-      method: z.literal('jwt'),
-      namespace: authNamespace,
-      mount: authMount('jwt'),
-      role,
-      tokenFile: absolutePath.describe(
-        'File with the JWT, read anew at each login, so that one that is projected again counts.',
-      ),
-    }),
+    z
+      .strictObject({
+        method: z.literal('jwt'),
+        namespace: authNamespace,
+        mount: authMount('jwt'),
+        role,
+        tokenFile: absolutePath
+          .optional()
+          .describe('File with the JWT, read anew at each login, so that one that is projected again counts.'),
+        spiffe: spiffe.optional(),
+      })
+      .transform(({ tokenFile, spiffe, ...rest }, context) => {
+        if (tokenFile !== undefined && spiffe === undefined) return { ...rest, jwtFrom: tokenFile };
+        if (spiffe !== undefined && tokenFile === undefined) return { ...rest, jwtFrom: spiffe };
+        context.addIssue({ code: 'custom', message: 'auth method jwt needs tokenFile or spiffe, and not both' });
+        return z.NEVER;
+      }),
     z.strictObject({
       method: z.literal('cert'),
       namespace: authNamespace,
@@ -142,6 +162,7 @@ export const vaultConfig = z
 
 export type VaultConfig = z.infer<typeof vaultConfig>;
 export type AuthConfig = VaultConfig['auth'];
+export type SpiffeConfig = z.infer<typeof spiffe>;
 
 function isOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false;

@@ -1,5 +1,5 @@
 import { BackendError, isBackendError, type Host } from '@sealwax/core';
-import type { AuthConfig } from './config.js';
+import type { AuthConfig, SpiffeConfig } from './config.js';
 import { loginError } from './errors.js';
 import { RefusedSecret } from './refused-secret.js';
 import { tokenOfLogin, tokenOfLookup, type Token } from './token.js';
@@ -43,8 +43,8 @@ export function login(options: LoginOptions): Login {
     namespace,
     makesTokens: true,
     async logIn(signal) {
-      const body = await loginBody(auth, host);
       const doing = `log in at ${at}`;
+      const body = await loginBody(auth, { host, doing }, signal);
       const canBeLockedOut = auth.method === 'approle' || auth.method === 'userpass';
       if (canBeLockedOut) refused.throwAgain(body);
       const answer = await attempt(doing, client.write(path, { body, namespace, token: undefined }, signal)).catch(
@@ -64,8 +64,19 @@ export function login(options: LoginOptions): Login {
   };
 }
 
+/** Of one login. */
+interface LoginContext {
+  readonly host: Host;
+  readonly doing: string;
+}
+
 /** What proves who we are, read anew. */
-async function loginBody(auth: Exclude<AuthConfig, { method: 'token' }>, host: Host): Promise<Body> {
+async function loginBody(
+  auth: Exclude<AuthConfig, { method: 'token' }>,
+  context: LoginContext,
+  signal: AbortSignal,
+): Promise<Body> {
+  const { host } = context;
   switch (auth.method) {
     case 'approle': {
       const { roleId, secretIdFile } = auth;
@@ -75,6 +86,7 @@ async function loginBody(auth: Exclude<AuthConfig, { method: 'token' }>, host: H
       };
     }
     case 'jwt':
+      return { role: auth.role, jwt: await freshJwt(auth.jwtFrom, context, signal) };
     case 'kubernetes':
       return { role: auth.role, jwt: await secretText(host, auth.tokenFile) };
     case 'cert':
@@ -82,6 +94,18 @@ async function loginBody(auth: Exclude<AuthConfig, { method: 'token' }>, host: H
     case 'userpass':
       return { password: await secretText(host, auth.passwordFile) };
   }
+}
+
+/** @param from - a file, or the Workload API */
+async function freshJwt(
+  from: string | SpiffeConfig,
+  { host, doing }: LoginContext,
+  signal: AbortSignal,
+): Promise<string> {
+  if (typeof from === 'string') return secretText(host, from);
+  // gRPC is much to load for those who do not use it.
+  const { fetchJwtSvid } = await import('./workload-api.js');
+  return fetchJwtSvid(from, doing, signal);
 }
 
 function tokenLogin({ file, namespace, client, host }: Omit<LoginOptions, 'auth'> & { readonly file: string }): Login {

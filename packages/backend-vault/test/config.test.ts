@@ -69,6 +69,7 @@ describe('auth', () => {
     { method: 'approle', roleId: 'r', secretIdFile: '/s' },
     { method: 'kubernetes', role: 'r' },
     { method: 'jwt', role: 'r', tokenFile: '/t' },
+    { method: 'jwt', role: 'r', spiffe: { socket: '/run/agent.sock', audience: 'vault' } },
     { method: 'userpass', username: 'u', passwordFile: '/p' },
   ])('takes $method', (auth) => {
     expect(issues({ auth })).toEqual([]);
@@ -81,6 +82,18 @@ describe('auth', () => {
     expect(issues({ auth, certFile: '/c', keyFile: '/k' })).toEqual([]);
     expect(issues({ certFile: '/c' })).toEqual(['keyFile']);
     expect(issues({ keyFile: '/k' })).toEqual(['certFile']);
+  });
+
+  test('jwt is from a file or from the Workload API', () => {
+    const auth = { method: 'jwt', role: 'r' };
+    const spiffe = { socket: '/run/agent.sock', audience: 'vault' };
+    expect(issues({ auth })).toEqual(['auth']);
+    expect(issues({ auth: { ...auth, tokenFile: '/t', spiffe } })).toEqual(['auth']);
+    expect(issues({ auth: { ...auth, spiffe: { ...spiffe, spiffeId: 'spiffe://example.com/sealwax' } } })).toEqual([]);
+    expect(issues({ auth: { ...auth, spiffe: { ...spiffe, spiffeId: 'sealwax' } } })).toEqual(['auth.spiffe.spiffeId']);
+    expect(issues({ auth: { ...auth, spiffe: { ...spiffe, socket: 'agent.sock' } } })).toEqual(['auth.spiffe.socket']);
+    expect(issues({ auth: { ...auth, spiffe: { ...spiffe, audience: '' } } })).toEqual(['auth.spiffe.audience']);
+    expect(issues({ auth: { ...auth, spiffe: { ...spiffe, surprise: 1 } } })).toEqual(['auth.spiffe']);
   });
 
   test('secrets are absolute paths', () => {

@@ -1,5 +1,5 @@
 import type { Agent } from 'node:http';
-import { httpsAgent, type TlsFiles } from './https-agent.js';
+import type { TlsFiles } from './https-agent.js';
 import { proxyFor } from './proxy.js';
 import { secretFile, type SecretFile } from './secret-file.js';
 
@@ -44,7 +44,11 @@ export function lendHost(owner: string, report: (fact: Fact) => void, signal: Ab
   return {
     signal,
     secretFile: (path) => secretFile(path, owner),
-    httpsAgent: (files = {}) => httpsAgent(files, owner, signal),
+    async httpsAgent(files = {}) {
+      // node:https costs start time, and not every backend speaks HTTPS.
+      const { httpsAgent } = await import('./https-agent.js');
+      return httpsAgent(files, owner, signal);
+    },
     proxyFor,
     report,
   };

@@ -10,8 +10,10 @@ import type { Rescue } from './rescue.js';
 import type { Snapshot } from './snapshot.js';
 import { replaced } from './unwrap-local-key.js';
 
-/** The command that makes the API server write every Secret anew, under the key id of today. */
-export const REWRITE_COMMAND = 'kubectl get secrets --all-namespaces -o json | kubectl replace -f -';
+/** What makes the API server write everything anew, under the key id of today. */
+export const REWRITE_COMMAND =
+  'kubectl get secrets --all-namespaces -o json | kubectl replace -f -' +
+  ' (and the same for each other resource that the EncryptionConfiguration names)';
 
 interface KekGuardOptions {
   readonly cluster: string;

@@ -200,17 +200,7 @@ export class KeyLoop {
    * @throws {BackendError}
    */
   async wrap(localKey: LocalKey): Promise<LocalKeyRecord> {
-    const backend = await this.#opened();
-    const wrapped = await localKey.borrow((bytes) => this.#calls.call('wrap', (signal) => backend.wrap(bytes, signal)));
-    const record = { keyName: this.#key.name, ...this.#checkWrapped(wrapped) };
-    const unwrapped = await this.unwrap(record);
-    const same = unwrapped.equals(localKey);
-    unwrapped.destroy();
-    if (!same) throw this.#broken('unwrap returned other bytes than were wrapped');
-    // The answer of wrap is the truest reading there is of the version in use.
-    this.#kekId = record.kekId;
-    this.#unconfirmedKekId = undefined;
-    return record;
+    return this.#calls.counting(this.#wrap(localKey));
   }
 
   /**
@@ -219,7 +209,7 @@ export class KeyLoop {
    * @throws {BackendError}
    */
   async unwrap(wrapped: WrappedKey): Promise<LocalKey> {
-    return this.#unwraps.execute(() => this.#unwrap(wrapped));
+    return this.#calls.counting(this.#unwraps.execute(() => this.#unwrap(wrapped)));
   }
 
   /**
@@ -230,7 +220,7 @@ export class KeyLoop {
   async unwrapWithinBudget(wrapped: WrappedKey): Promise<LocalKey> {
     try {
       // The budget inside: what has waited for its turn asks it anew.
-      return await this.#unwraps.execute(() => this.#budget.execute(() => this.#unwrap(wrapped)));
+      return await this.#calls.counting(this.#unwraps.execute(() => this.#budget.execute(() => this.#unwrap(wrapped))));
     } catch (error) {
       if (!isBrokenCircuitError(error)) throw error;
       const reason = this.#error?.message ?? 'its KMS did not answer the last Decrypts';
@@ -296,12 +286,29 @@ export class KeyLoop {
     throw failure;
   }
 
+  async #wrap(localKey: LocalKey): Promise<LocalKeyRecord> {
+    const backend = await this.#opened();
+    const wrapped = await localKey.borrow((bytes) => this.#calls.call('wrap', (signal) => backend.wrap(bytes, signal)));
+    const record = { keyName: this.#key.name, ...this.#checkWrapped(wrapped) };
+    const unwrapped = await this.unwrap(record);
+    const same = unwrapped.equals(localKey);
+    unwrapped.destroy();
+    if (!same) throw this.#broken('unwrap returned other bytes than were wrapped');
+    // The answer of wrap is the truest reading there is of the version in use.
+    this.#kekId = record.kekId;
+    this.#unconfirmedKekId = undefined;
+    return record;
+  }
+
   async #unwrap({ kekId, ciphertext }: WrappedKey): Promise<LocalKey> {
     const backend = await this.#opened();
-    const bytes = await this.#calls.call('unwrap', (signal) =>
+    const bytes = await this.#calls.call('unwrap', async (signal) => {
       // A copy, so that a backend that changes its input changes nobody's record; the slice() of a Buffer would be a view.
-      backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal),
-    );
+      const answer = await backend.unwrap({ kekId, ciphertext: Uint8Array.from(ciphertext) }, signal);
+      // Nobody waits for it any more: it came later than a remote call may.
+      if (signal.aborted && answer instanceof Uint8Array) answer.fill(0);
+      return answer;
+    });
     if (!(bytes instanceof Uint8Array)) throw this.#broken('unwrap returned no bytes');
     try {
       return LocalKey.fromBytes(bytes);

@@ -10,6 +10,7 @@ import { HeldKeys } from './held-keys.js';
 import { KekGuard } from './kek-guard.js';
 import { KeyLoop, type LoopState, type RemoteLimits } from './key-loop.js';
 import type { Key } from './key.js';
+import { KmsError } from './kms-error.js';
 import type { LocalKey } from './local-key.js';
 import type { Observer } from './observer.js';
 import { isToBeWiped, refusedKeys, statusShape, troubleOf, type KeyHealth, type Policy, type Shape } from './policy.js';
@@ -93,6 +94,7 @@ export class KeyRing {
     // As many Decrypts as may unwrap at the same time listen to it.
     setMaxListeners(0, this.#closing.signal);
     this.#refuseMissingKeys(config);
+    this.#forgetRetired(config);
     const { limits } = config;
     this.#publisher = new SnapshotPublisher(config.publish, (snapshot, previous) => {
       this.#published(snapshot, previous);
@@ -201,6 +203,7 @@ export class KeyRing {
 
   /** A local key that `obtain` gave has opened an envelope: it is worth remembering. */
   opened(annotated: AnnotatedKey): void {
+    this.#guard.watch.met(annotated.records, annotated.commitment);
     this.#remembered?.remember(annotated);
   }
 
@@ -235,6 +238,7 @@ export class KeyRing {
     }
     this.#config = config;
     this.#loops = loops;
+    this.#forgetRetired(config);
     this.#publisher.changeRule(config.publish);
     void this.#renewIfDue();
     void Promise.all(removed.map((loop) => loop.retire()));
@@ -326,10 +330,20 @@ export class KeyRing {
       const replacedKek = records.find(({ keyName, kekId }) => this.#guard.watch.isLost(keyName, kekId));
       if (replacedKek !== undefined) await this.#countReplacement();
       for (const record of records) this.#guard.watch.proved(record, localKey.commitment);
-      this.#publisher.offer({ keyId: this.#keyIdOf(records), localKey, records, annotation });
+      this.#offer({ keyId: this.#keyIdOf(records), localKey, records, annotation });
       break;
     }
     return failures;
+  }
+
+  #offer(snapshot: Snapshot): void {
+    if (this.#closing.signal.aborted) {
+      snapshot.localKey.destroy();
+      return;
+    }
+    const displaced = this.#publisher.offer(snapshot)?.localKey;
+    // Where its KEK was lost in the meantime it is pinned, and about to be rescued.
+    if (displaced !== undefined && this.#held.find(displaced.commitment) === undefined) displaced.destroy();
   }
 
   async #countReplacement(): Promise<void> {
@@ -401,14 +415,19 @@ export class KeyRing {
   }
 
   async #unwrap(annotated: AnnotatedKey): Promise<LocalKey> {
+    const loops = this.#loops;
     const rescued = this.#rescue.recordsOf(annotated.commitment);
-    const { localKey, by, record } = await unwrapLocalKey(annotated, {
-      loops: this.#loops,
-      rescued,
-    });
-    this.#neededAtMs.set(by.key.name, performance.now());
-    this.#guard.watch.met([...annotated.records, record], annotated.commitment);
-    return localKey;
+    try {
+      const { localKey, by, record } = await unwrapLocalKey(annotated, { loops, rescued });
+      this.#neededAtMs.set(by.key.name, performance.now());
+      // Of the other records nothing is known until the envelope has opened: somebody may have put anything there.
+      this.#guard.watch.met([record], annotated.commitment);
+      return localKey;
+    } catch (error) {
+      // A reload came in between, and may have closed what was to be asked next.
+      if (loops !== this.#loops) return this.#unwrap(annotated);
+      throw error;
+    }
   }
 
   async #recall(): Promise<void> {
@@ -423,9 +442,14 @@ export class KeyRing {
           if (this.find(annotated.commitment) !== undefined) return 'done';
           try {
             await this.#held.obtain(annotated, this.#closing.signal);
+            // It had opened an envelope when it was remembered.
+            this.#guard.watch.met(annotated.records, annotated.commitment);
             return 'done';
           } catch (error) {
             const failure = backendFailure(error);
+            // No configured key wrapped it: those that did are retired.
+            if (failure === undefined && error instanceof KmsError && error.code === 'FAILED_PRECONDITION')
+              return 'done';
             if (failure === undefined || troubleOf(failure.code) !== 'loss') return 'later';
             for (const record of annotated.records) {
               const place = `key ${JSON.stringify(record.keyName)}, KEK id ${record.kekId}`;
@@ -460,9 +484,13 @@ export class KeyRing {
       );
     const held = [...this.#held.entries()].filter(({ annotation }) => isForfeit(this.#decode(annotation).records));
     for (const each of held) this.#held.wipe(each);
-    const sealing = this.#publisher.all.filter(({ records }) => isForfeit(records));
+    const { all } = this.#publisher;
+    const sealing = all.filter(({ records }) => isForfeit(records));
     if (sealing.length > 0) this.#publisher.withdraw();
-    for (const { localKey } of sealing) localKey.destroy();
+    for (const snapshot of all) {
+      if (sealing.includes(snapshot)) snapshot.localKey.destroy();
+      else if (sealing.length > 0) this.#held.hold(snapshot);
+    }
     if (!this.#wiped && held.length + sealing.length > 0) {
       const names = [...refused].map((name) => JSON.stringify(name)).join(', ');
       this.#observer.alarm(
@@ -502,6 +530,7 @@ export class KeyRing {
     throw new ConfigError(path, `${failure.message}${hint}`, { cause: failure });
   }
 
+  /** Refuses a config without a key that remembered local keys need. */
   #refuseMissingKeys({ keys, retired }: RingConfig): void {
     if (this.#remembered === undefined) return;
     const configured = new Set(keys.map(({ name }) => name));
@@ -514,6 +543,14 @@ export class KeyRing {
       `${count} remembered local keys were wrapped by key ${JSON.stringify(name)}, which is not configured: ` +
         'put it back with "role: read", or list it under "retired" once no data needs it',
     );
+  }
+
+  /** Forgets what only retired keys could open; not before the config that retires them is in force. */
+  #forgetRetired({ keys }: RingConfig): void {
+    const configured = new Set(keys.map(({ name }) => name));
+    for (const annotated of this.#remembered?.annotations ?? []) {
+      if (!annotated.records.some(({ keyName }) => configured.has(keyName))) this.#remembered?.forget(annotated);
+    }
   }
 
   #decode(annotation: Uint8Array): AnnotatedKey {

@@ -32,19 +32,23 @@ export class RemoteCalls {
     return this.#lastGoodAtMs;
   }
 
-  /** Resolves when no call is under way any more; none takes longer than the limit. */
+  /** Resolves when nothing is under way any more: no call, each of which ends within the limit, and nothing that `counting` counts. */
   async idle(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
   }
 
   /** @throws {BackendError} */
   async call<T>(operation: RemoteOperation, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const call = this.#call(operation, run);
-    this.#underWay.add(call);
+    return this.counting(this.#call(operation, run));
+  }
+
+  /** Counts `work` as under way until it settles: several calls with pauses between them, or one that waits for its turn. */
+  async counting<T>(work: Promise<T>): Promise<T> {
+    this.#underWay.add(work);
     try {
-      return await call;
+      return await work;
     } finally {
-      this.#underWay.delete(call);
+      this.#underWay.delete(work);
     }
   }
 

@@ -24,6 +24,7 @@ export class Rescue {
   /** The generation in which the KEK was replaced, and how often since. */
   #generation = 0;
   #replacements = 0;
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor({ directory, cluster }: RescueOptions) {
     this.#file = directory === undefined ? undefined : path.join(directory, FILE_NAME);
@@ -73,13 +74,19 @@ export class Rescue {
     return generation > this.#generation ? 0 : this.#replacements;
   }
 
-  /** Adds local keys with the records that open them from now on; on disk when the promise resolves. */
+  /**
+   * Adds local keys with the records that open them from now on; on disk when the promise resolves.
+   *
+   * What an earlier rescue wrapped under keys that are away now is kept: it may be what opens next time.
+   */
   async add(
     localKeys: readonly { readonly commitment: Uint8Array; readonly records: readonly LocalKeyRecord[] }[],
   ): Promise<void> {
     for (const { commitment, records } of localKeys) {
       // Through the codec and back, so that nothing is kept which could not be read again.
-      const annotation = encodeAnnotation({ commitment, cluster: this.#cluster, records });
+      const renewed = new Set(records.map(({ keyName }) => keyName));
+      const kept = this.recordsOf(commitment).filter(({ keyName }) => !renewed.has(keyName));
+      const annotation = this.#encode(commitment, records, kept);
       this.#records.set(idOf(commitment), decodeAnnotation(annotation, this.#cluster));
     }
     await this.#write();
@@ -92,11 +99,28 @@ export class Rescue {
     await this.#write();
   }
 
+  #encode(commitment: Uint8Array, records: readonly LocalKeyRecord[], kept: readonly LocalKeyRecord[]): Uint8Array {
+    const cluster = this.#cluster;
+    try {
+      return encodeAnnotation({ commitment, cluster, records: [...records, ...kept] });
+    } catch (error) {
+      // More than an annotation holds: what works today goes first.
+      if (!(error instanceof RangeError) || kept.length === 0) throw error;
+      return encodeAnnotation({ commitment, cluster, records });
+    }
+  }
+
+  /** One write after the other, each of all there is when it begins: an older content must never take the place of a newer one. */
   async #write(): Promise<void> {
-    if (this.#file === undefined) return;
-    const annotations = [...this.#records.values()].map(encodeAnnotation);
-    const numbers = { generation: this.#generation, replacements: this.#replacements };
-    await writeAnnotationFile(this.#file, { annotations, numbers }, this.#cluster);
+    const file = this.#file;
+    if (file === undefined) return;
+    const written = this.#writing.then(() => {
+      const annotations = [...this.#records.values()].map(encodeAnnotation);
+      const numbers = { generation: this.#generation, replacements: this.#replacements };
+      return writeAnnotationFile(file, { annotations, numbers }, this.#cluster);
+    });
+    this.#writing = written.catch(() => undefined);
+    await written;
   }
 }
 

@@ -55,10 +55,16 @@ export class SnapshotPublisher {
     this.#lastStatusAtMs = performance.now();
   }
 
-  /** Publishes `snapshot` when the rule allows, at once when there is none yet. Takes the place of one that still waits, and of its waiting time. */
-  offer(snapshot: Snapshot): void {
-    this.#pending = { snapshot, offeredAtMs: this.#pending?.offeredAtMs ?? performance.now() };
+  /**
+   * Publishes `snapshot` when the rule allows, at once when there is none yet. Takes the place of one that still waits, and of its waiting time.
+   *
+   * @returns the one whose place it took: it never sealed anything
+   */
+  offer(snapshot: Snapshot): Snapshot | undefined {
+    const displaced = this.#pending;
+    this.#pending = { snapshot, offeredAtMs: displaced?.offeredAtMs ?? performance.now() };
     this.#publishWhenDue();
+    return displaced?.snapshot;
   }
 
   /** Counts for what waits already, too. */

@@ -299,6 +299,42 @@ describe('above the capacity', () => {
   });
 });
 
+test('a pinned local key makes room for no other', async () => {
+  const { held } = openHeld({ capacity: 1 });
+  const annotation = new Uint8Array();
+  const [pinned, other, newest] = [LocalKey.generate(), LocalKey.generate(), LocalKey.generate()];
+  held.hold({ localKey: pinned, annotation });
+  held.pin({ localKey: pinned, annotation });
+  held.hold({ localKey: other, annotation });
+  held.hold({ localKey: newest, annotation });
+  await until(() => destroyed(other));
+  expect(held.find(pinned.commitment)).toBe(pinned);
+  expect(destroyed(pinned)).toBe(false);
+  expect(held.size).toBe(2);
+});
+
+test('a local key pinned in the moment it makes room is not destroyed', async () => {
+  const { held } = openHeld({ capacity: 1 });
+  const annotation = new Uint8Array();
+  const [pinned, newest] = [LocalKey.generate(), LocalKey.generate()];
+  held.hold({ localKey: pinned, annotation });
+  held.hold({ localKey: newest, annotation });
+  held.pin({ localKey: pinned, annotation });
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(destroyed(pinned)).toBe(false);
+});
+
+test('wiping destroys a local key at once, pinned or not', () => {
+  const { held } = openHeld();
+  const annotation = new Uint8Array();
+  const [pinned, other] = [LocalKey.generate(), LocalKey.generate()];
+  held.pin({ localKey: pinned, annotation });
+  held.hold({ localKey: other, annotation });
+  for (const each of [...held.entries()]) held.wipe(each);
+  expect([pinned, other].every(destroyed)).toBe(true);
+  expect(held.size).toBe(0);
+});
+
 test('clearing destroys every held local key at once', async () => {
   const { held, unwraps } = openHeld();
   const obtained = [envelope(), envelope()].map((wanted) => held.obtain(wanted, patience));

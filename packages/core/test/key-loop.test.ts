@@ -446,6 +446,100 @@ describe('a remote call that is not answered', () => {
   });
 });
 
+describe('what the KMS asks us to wait', () => {
+  test('is waited between two turns, however short the pause would be', async () => {
+    const kms = new MemoryKms();
+    const askedMs = 400;
+    const readAtMs: number[] = [];
+    kms.before.currentKekId = () => {
+      readAtMs.push(Date.now());
+      throw new BackendError('throttled', 'memory: slow down', { retryAfterMs: askedMs });
+    };
+    runLoop(kms);
+    await until(() => readAtMs.length >= 3);
+    const pausesMs = readAtMs.slice(1).map((atMs, index) => atMs - readAtMs[index]!);
+    // A timer may fire a millisecond early.
+    expect(Math.min(...pausesMs)).toBeGreaterThanOrEqual(askedMs - 2);
+  });
+
+  test('is waited by the Decrypts too, once several found it away', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms);
+    const record = await loop.wrap(LocalKey.generate());
+    kms.before.unwrap = () => {
+      throw new BackendError('throttled', 'memory: slow down', { retryAfterMs: 60_000 });
+    };
+    for (let time = 0; time < 5; time += 1) await failureOf(loop.unwrapWithinBudget(record));
+    const asked = kms.calls.unwrap;
+    // The breaker measures on the wall clock.
+    const now = vi.spyOn(Date, 'now');
+    onTestFinished(() => {
+      now.mockRestore();
+    });
+    const start = Date.now();
+    now.mockReturnValue(start + 59_000);
+    expect((await failureOf(loop.unwrapWithinBudget(record))).code).toBe('unavailable');
+    expect(kms.calls.unwrap).toBe(asked);
+    now.mockReturnValue(start + 61_000);
+    expect((await failureOf(loop.unwrapWithinBudget(record))).code).toBe('throttled');
+    expect(kms.calls.unwrap).toBe(asked + 1);
+  });
+});
+
+describe('the budget of a key', () => {
+  test('is used up by outages alone: what is refused or damaged keeps no other Decrypt from the KMS', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms);
+    const record = await loop.wrap(LocalKey.generate());
+    for (const code of ['invalid-ciphertext', 'key-not-found', 'permission-denied', 'key-disabled'] as const) {
+      kms.before.unwrap = () => {
+        throw new BackendError(code, `memory: ${code}`);
+      };
+      for (let time = 0; time < 6; time += 1) {
+        expect((await failureOf(loop.unwrapWithinBudget(record))).code).toBe(code);
+      }
+    }
+    kms.heal();
+    await loop.unwrapWithinBudget(record);
+  });
+});
+
+describe('a local key that is unwrapped too late', () => {
+  test('is overwritten: nobody waits for it any more', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms, { limits: { remoteCallMs: 20 } });
+    const record = await loop.wrap(LocalKey.generate());
+    const gate = new Gate();
+    let late: Uint8Array | undefined;
+    kms.before.unwrap = gate.pass;
+    kms.answers.unwrap = (plaintext) => (late = plaintext);
+    expect((await failureOf(loop.unwrap(record))).code).toBe('unavailable');
+    gate.open();
+    await until(() => late !== undefined && hex(late) === '00'.repeat(32));
+  });
+});
+
+describe('retire', () => {
+  test('lets what still waits for its turn be answered too, and closes then', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms, { limits: { unwrapConcurrency: 1 } });
+    const localKey = LocalKey.generate();
+    const record = await loop.wrap(localKey);
+    const gate = new Gate();
+    kms.before.unwrap = gate.pass;
+    const unwrapped = Promise.all(
+      Array.from({ length: 10 }, (_, index) =>
+        index % 2 === 0 ? loop.unwrap(record) : loop.unwrapWithinBudget(record),
+      ),
+    );
+    const retired = loop.retire();
+    gate.open();
+    expect((await unwrapped).every((each) => each.equals(localKey))).toBe(true);
+    await retired;
+    expect(kms.calls).toMatchObject({ unwrap: 11, close: 1 });
+  });
+});
+
 describe('an open that took too long', () => {
   test('ends the life of what it was making, and closes the backend that came of it after all', async () => {
     const kms = new MemoryKms();

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError, type BackendErrorCode } from '../src/backend-error.js';
+import { decodeEnvelope } from '../src/envelope.js';
 import type { Policy } from '../src/policy.js';
 import { MemoryKms } from './memory-backend.js';
-import { memoryKey, openReadyRing, patience, sealedElsewhere } from './open-ring.js';
+import { CLUSTER, memoryKey, openReadyRing, patience, sealedElsewhere } from './open-ring.js';
 import { until } from './until.js';
 import { hex } from './wire.js';
 
@@ -111,11 +112,14 @@ describe.each(['permission-denied', 'key-disabled'] as const)('a refusal (%s)', 
     await service.decrypt(elsewhere, patience);
     const parts = service.encrypt(SEED);
     const sealing = ring.snapshot!.localKey;
+    const held = ring.find(decodeEnvelope(elsewhere, CLUSTER).commitment);
+    expect(held?.seal(SEED, SEED)).toBeDefined();
     fail(kms, code);
     await until(() => ring.keyStates[0]?.refusedForMs !== undefined);
     vi.advanceTimersByTime(10_001);
     await until(() => ring.heldLocalKeys === 0);
     expect(() => sealing.seal(SEED, SEED)).toThrow();
+    expect(() => held?.seal(SEED, SEED)).toThrow();
     expect(observer.alarms.filter((text) => text.includes('destroyed'))).toHaveLength(1);
     expect(service.status()).toMatchObject({ keyId: '' });
     await expect(service.decrypt(elsewhere, patience)).rejects.toThrow();
@@ -143,17 +147,33 @@ describe.each(['permission-denied', 'key-disabled'] as const)('a refusal (%s)', 
   });
 });
 
+test('a refusal counts from the first refused probe, not from an outage before it', async () => {
+  const kms = new MemoryKms();
+  const { service, ring } = await openReadyRing(kms, policy('stay-ok', 'wipe'));
+  const { keyId } = service.encrypt(SEED);
+  fail(kms, 'unavailable');
+  await until(() => ring.keyStates[0]?.outForMs !== undefined);
+  vi.advanceTimersByTime(9_000);
+  fail(kms, 'permission-denied');
+  await until(() => ring.keyStates[0]?.refusedForMs !== undefined);
+  vi.advanceTimersByTime(9_000);
+  expect(ring.keyStates[0]?.refusedForMs).toBe(9_000);
+  expect(service.status()).toMatchObject({ healthz: 'ok', keyId });
+});
+
 test('a wipe leaves what another configured key opens', async () => {
   const a = new MemoryKms();
   const b = new MemoryKms();
   const keys = [memoryKey(a, 'a'), memoryKey(b, 'b', { role: 'recover' })];
   const { service, ring } = await openReadyRing(a, { keys, ...policy('stay-ok', 'wipe') });
   const parts = service.encrypt(SEED);
+  const sealing = ring.snapshot?.localKey;
   fail(a, 'key-disabled');
   await until(() => ring.keyStates[0]?.refusedForMs !== undefined);
   vi.advanceTimersByTime(10_001);
   await aTurn(a);
-  expect(ring.heldLocalKeys).toBeGreaterThan(0);
+  expect(ring.snapshot?.localKey).toBe(sealing);
+  expect(sealing?.seal(SEED, SEED)).toBeDefined();
   expect(hex(await service.decrypt(parts, patience))).toBe(hex(SEED));
 });
 

@@ -2,11 +2,11 @@ import { chmod, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError } from '../src/backend-error.js';
-import { ANNOTATION_NAME, decodeEnvelope, type EnvelopeParts } from '../src/envelope.js';
+import { ANNOTATION_NAME, decodeEnvelope, encodeAnnotation, type EnvelopeParts } from '../src/envelope.js';
 import { Remembered } from '../src/remembered.js';
 import { Rescue } from '../src/rescue.js';
 import { MemoryKms } from './memory-backend.js';
-import { CLUSTER, memoryKey, openReadyRing, openRing, patience, sealedElsewhere } from './open-ring.js';
+import { CLUSTER, memoryKey, openReadyRing, openRing, patience, ringConfig, sealedElsewhere } from './open-ring.js';
 import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
 import { hex } from './wire.js';
@@ -68,7 +68,9 @@ describe('what is remembered', () => {
     const directory = await temporaryDirectory();
     const envelopes = await rememberedEnvelopes(kms, directory);
     const commitments = envelopes.map((parts) => hex(decodeEnvelope(parts, CLUSTER).commitment));
-    const { service } = await openReadyRing(kms, await openState(directory));
+    const { service, ring, observer } = await openReadyRing(kms, await openState(directory));
+    await until(() => ring.heldLocalKeys > envelopes.length);
+    expect(observer.publications).toHaveLength(1);
     expect(commitments).not.toContain(hex(decodeEnvelope(service.encrypt(SEED), CLUSTER).commitment));
   });
 
@@ -176,6 +178,61 @@ describe('a key that remembered local keys need', () => {
     expect(() => openRing(kms, { ...state, keys, retired: ['prod'] })).not.toThrow();
   });
 
+  test('is forgotten once it is retired, so that its name can leave the list too', async () => {
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    await rememberedEnvelopes(kms, directory);
+    const other = new MemoryKms();
+    const keys = [memoryKey(other, 'new')];
+    const { ring } = await openReadyRing(other, { ...(await openState(directory)), keys, retired: ['prod'] });
+    await ring.close();
+    const again = await openState(directory);
+    expect(() => openRing(other, { ...again, keys })).not.toThrow();
+  });
+
+  test('may not leave it by a reload either', async () => {
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    await rememberedEnvelopes(kms, directory);
+    const { ring } = await openReadyRing(kms, await openState(directory));
+    const config = ringConfig([memoryKey(new MemoryKms(), 'new')]);
+    await expect(ring.reconfigure(config)).rejects.toThrow(
+      expect.objectContaining({ name: 'ConfigError', message: expect.stringContaining('"prod"') }),
+    );
+    expect(ring.keyStates.map(({ name }) => name)).toEqual(['prod']);
+    await ring.reconfigure({ ...config, retired: ['prod'] });
+    expect(ring.keyStates.map(({ name }) => name)).toEqual(['new']);
+  });
+
+  test('is not forgotten by a config that retires it and is refused for another reason', async () => {
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    await rememberedEnvelopes(kms, directory);
+    const state = await openState(directory);
+    const { ring } = await openReadyRing(kms, state);
+    const { size } = state.remembered;
+    const down = new MemoryKms();
+    down.before.open = () => {
+      throw new BackendError('permission-denied', 'memory: no');
+    };
+    await expect(ring.reconfigure({ ...ringConfig([memoryKey(down, 'new')]), retired: ['prod'] })).rejects.toThrow();
+    expect(state.remembered.size).toBe(size);
+  });
+
+  test('once retired, keeps nobody waiting for what is said of the others', async () => {
+    const retired = new MemoryKms();
+    const kms = new MemoryKms();
+    const directory = await temporaryDirectory();
+    const { remembered, rescue } = await openState(directory);
+    const parts = await sealedElsewhere(retired, SEED, { key: memoryKey(retired, 'old') });
+    // Nothing is ever removed from what was rescued.
+    await rescue.add([decodeEnvelope(parts, CLUSTER)]);
+    remembered.remember(decodeEnvelope(await sealedElsewhere(kms, SEED), CLUSTER));
+    await remembered.close();
+    const { observer } = openRing(new MemoryKms(), { ...(await openState(directory)), retired: ['old'] });
+    await until(() => observer.alarms.some((text) => text.includes('another key stands under that name')));
+  });
+
   test('is another than before under the same name: that is noticed and said', async () => {
     const kms = new MemoryKms();
     const directory = await temporaryDirectory();
@@ -213,6 +270,18 @@ describe('a KEK version that is destroyed', () => {
     await ring.close();
 
     const restarted = await openReadyRing(kms, await openState(directory));
+    expect(hex(await restarted.service.decrypt(old, patience))).toBe(hex(SEED));
+  });
+
+  test('opens by what was rescued when a Decrypt asks for it, before anything else has', async () => {
+    const { kms, directory, old, ring } = await destroyed();
+    await turns(kms, 5);
+    await until(() => ring.rescuedLocalKeys === 2);
+    await ring.close();
+    // Without what is remembered nothing is unwrapped at start.
+    const { rescue } = await openState(directory);
+    const restarted = await openReadyRing(kms, { rescue });
+    expect(restarted.ring.heldLocalKeys).toBe(1);
     expect(hex(await restarted.service.decrypt(old, patience))).toBe(hex(SEED));
   });
 
@@ -293,6 +362,27 @@ describe('a KEK that is replaced beneath its name', () => {
     expect(restarted.service.status().keyId).not.toMatch(/-\d+$/);
     expect(restarted.ring.standingAlarms).toEqual([]);
   });
+});
+
+test('a record that somebody put into an envelope makes no key suspect: the envelope did not open', async () => {
+  const a = new MemoryKms();
+  const b = new MemoryKms();
+  const keys = [memoryKey(a, 'a'), memoryKey(b, 'b', { role: 'recover' })];
+  const parts = await sealedElsewhere(a, SEED, { keys });
+  const envelope = decodeEnvelope(parts, CLUSTER);
+  const planted = { keyName: 'b', kekId: 'memory/v9', ciphertext: new Uint8Array(60) };
+  const annotation = encodeAnnotation({
+    ...envelope,
+    records: envelope.records.map((record) => (record.keyName === 'b' ? planted : record)),
+  });
+  const { ring, service, observer } = await openReadyRing(a, { keys });
+  await expect(
+    service.decrypt({ ...parts, annotations: new Map([[ANNOTATION_NAME, annotation]]) }, patience),
+  ).rejects.toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  await turns(b, 6);
+  expect(observer.alarms).toEqual([]);
+  expect(observer.remoteCalls.filter(({ code }) => code !== 'ok')).toEqual([]);
+  expect(ring.standingAlarms).toEqual([]);
 });
 
 describe('the rescue file', () => {

@@ -4,7 +4,7 @@ import { decodeEnvelope, type EnvelopeParts } from '../src/envelope.js';
 import type { Key } from '../src/key.js';
 import type { RingConfig } from '../src/key-ring.js';
 import { Gate, MemoryKms, rejectWith } from './memory-backend.js';
-import { CLUSTER, memoryKey, openReadyRing, patience, ringConfig } from './open-ring.js';
+import { CLUSTER, memoryKey, ONE_TURN_MS, openReadyRing, patience, ringConfig } from './open-ring.js';
 import { until } from './until.js';
 import { hex } from './wire.js';
 
@@ -101,6 +101,31 @@ describe('another config', () => {
     gate.open();
     expect(hex(await decrypted)).toBe(hex(SEED));
     await until(() => a.calls.close === closedBefore + 1);
+  });
+
+  test('that comes while a Decrypt waits lets it ask the keys of now, when those of before are closed', async () => {
+    const a = new MemoryKms();
+    const b = new MemoryKms();
+    const keys = [memoryKey(a, 'a'), memoryKey(b, 'b', { role: 'recover' })];
+    const elsewhere = await openReadyRing(a, { keys });
+    const parts = elsewhere.service.encrypt(SEED);
+    await elsewhere.ring.close();
+
+    const { service, ring } = await openReadyRing(a, { keys, limits: { probeIntervalMs: ONE_TURN_MS } });
+    const gate = new Gate();
+    a.before.unwrap = async () => {
+      delete a.before.unwrap;
+      await gate.pass();
+      throw new BackendError('unavailable', 'memory: cut');
+    };
+    const decrypted = service.decrypt(parts, patience);
+    await until(() => a.before.unwrap === undefined);
+    const closes = b.calls.close;
+    const config = ringConfig(keys);
+    await ring.reconfigure({ ...config, limits: { ...config.limits, remoteCallMs: 1_999 } });
+    await until(() => b.calls.close > closes);
+    gate.open();
+    expect(hex(await decrypted)).toBe(hex(SEED));
   });
 
   test('a key that was only there under another role is not opened anew', async () => {

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError, type BackendErrorCode } from '../src/backend-error.js';
 import { ANNOTATION_NAME, decodeEnvelope, type EnvelopeParts } from '../src/envelope.js';
 import { KMS_CODE_OF, KmsError } from '../src/kms-error.js';
+import { LocalKey } from '../src/local-key.js';
 import { Gate, MemoryKms, rejectWith, stall } from './memory-backend.js';
 import {
   CLUSTER,
@@ -355,6 +356,27 @@ describe('rotation of the KEK', () => {
     expect(ring.heldLocalKeys).toBe(2);
   });
 
+  test('twice before the first was published destroys the local key that never sealed', async () => {
+    const kms = new MemoryKms();
+    const { service, ring } = await openReadyRing(kms, { publish: { quietMs: 5_000, latestMs: 1_000_000 } });
+    const unwrapped: LocalKey[] = [];
+    kms.answers.unwrap = (plaintext) => {
+      unwrapped.push(LocalKey.fromBytes(plaintext));
+      return plaintext;
+    };
+    service.status();
+    kms.rotate();
+    await severalTurns(kms);
+    const waiting = ring.find(unwrapped.at(-1)!.commitment);
+    expect(waiting).not.toBe(ring.snapshot?.localKey);
+    expect(waiting?.seal(SEED, SEED)).toBeDefined();
+    kms.rotate();
+    await severalTurns(kms);
+    expect(() => waiting?.seal(SEED, SEED)).toThrow();
+    expect(ring.heldLocalKeys).toBe(2);
+    expect(hex(await service.decrypt(service.encrypt(SEED), patience))).toBe(hex(SEED));
+  });
+
   test('back to an earlier version reports the earlier key id again, under a new local key, with an alarm', async () => {
     const kms = new MemoryKms();
     const first = kms.kekId;
@@ -660,6 +682,26 @@ test('closing ends the loop, closes the backend and destroys what was held', asy
   const calls = kms.totalCalls;
   expect(await codeOf(service.decrypt(sealed, patience))).toBe('UNAVAILABLE');
   expect(kms.totalCalls).toBe(calls);
+});
+
+test('closing publishes nothing any more, at whatever moment of a renewal it comes', async () => {
+  for (let ticks = 0; ticks < 60; ticks += 1) {
+    const kms = new MemoryKms();
+    const { ring, observer } = openRing(kms);
+    let published: number | undefined;
+    const closeSoon = async () => {
+      for (let tick = 0; tick < ticks; tick += 1) await Promise.resolve();
+      published = observer.publications.length;
+      await ring.close();
+    };
+    kms.answers.unwrap = (plaintext) => {
+      if (published === undefined) void closeSoon();
+      return plaintext;
+    };
+    await until(() => published !== undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(observer.publications).toHaveLength(published!);
+  }
 });
 
 test('the ring is made at once, whatever the backend does', () => {

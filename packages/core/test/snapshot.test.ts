@@ -117,6 +117,14 @@ test('one that replaces another that waits takes over its waiting time, and the 
   ]);
 });
 
+test('the one whose place is taken is given back, one that was published never', () => {
+  const [a, b, c] = [snapshot('a'), snapshot('b'), snapshot('c')];
+  expect(publisher.offer(a)).toBeUndefined();
+  publisher.statusAnswered();
+  expect(publisher.offer(b)).toBeUndefined();
+  expect(publisher.offer(c)).toBe(b);
+});
+
 test('the waiting time of a published one is not taken over', () => {
   publisher.offer(snapshot('a'));
   publisher.statusAnswered();

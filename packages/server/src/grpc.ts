@@ -122,22 +122,30 @@ export function openGrpcServer(service: KmsService, { log, metrics, traces }: Gr
   server.addService(HealthService, health.handlers);
 
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  // Not what grpc-js says: on Node 24 it is done as soon as its sessions begin to close, with calls still in flight.
+  const connections = new Set<Socket>();
+  let whenEmpty: () => void = () => undefined;
   return {
     inject(connection) {
+      connections.add(connection);
+      connection.once('close', () => {
+        connections.delete(connection);
+        if (connections.size === 0) whenEmpty();
+      });
       injector.injectConnection(connection);
     },
     async close(graceMs) {
       health.close();
+      server.tryShutdown(() => undefined);
+      const force = setTimeout(() => {
+        server.forceShutdown();
+        for (const connection of connections) connection.destroy();
+      }, graceMs);
       await new Promise<void>((resolve) => {
-        const force = setTimeout(() => {
-          server.forceShutdown();
-          resolve();
-        }, graceMs);
-        server.tryShutdown(() => {
-          clearTimeout(force);
-          resolve();
-        });
+        whenEmpty = resolve;
+        if (connections.size === 0) resolve();
       });
+      clearTimeout(force);
     },
   };
 }
