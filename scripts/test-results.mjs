@@ -2,21 +2,20 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { root } from './child.mjs';
 
-const packages = path.join(root, 'packages');
-
-/** The packages that have unit tests. */
+/** The folders of the packages that have unit tests. */
 function tested() {
-  return readdirSync(packages).filter((name) => {
-    const manifest = path.join(packages, name, 'package.json');
+  const folders = [...readdirSync(path.join(root, 'packages')).map((name) => `packages/${name}`), 'bench'];
+  return folders.filter((folder) => {
+    const manifest = path.join(root, folder, 'package.json');
     return existsSync(manifest) && JSON.parse(readFileSync(manifest, 'utf8')).scripts?.test !== undefined;
   });
 }
 
-const resultsOf = (name) => path.join(packages, name, 'test-results.json');
+const resultsOf = (folder) => path.join(root, folder, 'test-results.json');
 
 /** Removes what an earlier run reported, so that a run that reports nothing is noticed. */
 export function forgetTestResults() {
-  for (const name of tested()) rmSync(resultsOf(name), { force: true });
+  for (const folder of tested()) rmSync(resultsOf(folder), { force: true });
 }
 
 /**
@@ -26,9 +25,9 @@ export function forgetTestResults() {
  */
 export function countTestResults() {
   const total = { passed: 0, failed: 0, skipped: 0 };
-  for (const name of tested()) {
-    const { passed, failed, skipped } = countIn(resultsOf(name));
-    if (passed + failed === 0) console.error(`packages/${name}: no test reported anything`);
+  for (const folder of tested()) {
+    const { passed, failed, skipped } = countIn(resultsOf(folder));
+    if (passed + failed === 0) console.error(`${folder}: no test reported anything`);
     total.passed += passed;
     total.failed += passed + failed === 0 ? 1 : failed;
     total.skipped += skipped;

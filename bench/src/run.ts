@@ -105,8 +105,14 @@ async function measure({ wanted, full, against }: Options, directory: string): P
   for (const part of parts) {
     if (!wanted.has(part)) continue;
     const startedAt = performance.now();
-    figures.push(...(await measures[part]()));
-    console.log(`${part}: measured in ${Math.round((performance.now() - startedAt) / 1_000)} s`);
+    try {
+      figures.push(...(await measures[part]()));
+    } catch (error) {
+      // What was measured before is not lost.
+      console.error(`${part}: failed:`, error);
+      process.exitCode = 1;
+    }
+    console.log(`${part}: ${Math.round((performance.now() - startedAt) / 1_000)} s`);
   }
   return figures;
 }
