@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { openBackend, type OpenedBackend } from '@sealwax/core/conformance';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { inflict } from '../../src/key-under-test.js';
 import { startSoftHsm } from '../../src/pkcs11/softhsm-harness.js';
 import { startTpm } from '../../src/pkcs11/tpm-harness.js';
 import { testDirectory } from '../../src/test-directory.js';
@@ -86,6 +87,24 @@ describe('SoftHSM', () => {
     await service.softHsm.restore(backup);
     const again = await waitFor(() => backend.unwrap(wrapped, signal), recovery);
     expect(Buffer.compare(again, plaintext)).toBe(0);
+  });
+
+  test('a key that is destroyed is not found, and restored from a backup it has the same KEK id and opens', async () => {
+    const backend = await open();
+    const plaintext = randomBytes(32);
+    const kekId = await backend.currentKekId(signal);
+    const wrapped = await backend.wrap(plaintext, signal);
+    const backup = await service.softHsm.backUp();
+    await inflict(service, 'deleteKey');
+    const notFound = { code: 'key-not-found' };
+    await expect(backend.currentKekId(signal)).rejects.toMatchObject(notFound);
+    await expect(backend.wrap(plaintext, signal)).rejects.toMatchObject(notFound);
+    await expect(backend.unwrap(wrapped, signal)).rejects.toMatchObject(notFound);
+    await expect(open()).rejects.toMatchObject(notFound);
+    await service.softHsm.restore(backup);
+    const again = await waitFor(() => backend.unwrap(wrapped, signal), recovery);
+    expect(Buffer.compare(again, plaintext)).toBe(0);
+    expect(await backend.currentKekId(signal)).toBe(kekId);
   });
 });
 

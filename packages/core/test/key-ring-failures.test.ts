@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError, type BackendErrorCode } from '../src/backend-error.js';
 import { decodeEnvelope } from '../src/envelope.js';
+import { LocalKey } from '../src/local-key.js';
 import type { Policy } from '../src/policy.js';
 import { MemoryKms } from './memory-backend.js';
-import { CLUSTER, memoryKey, openReadyRing, patience, sealedElsewhere } from './open-ring.js';
+import { CLUSTER, memoryKey, openReadyRing, openRing, patience, sealedElsewhere } from './open-ring.js';
 import { until } from './until.js';
 import { hex } from './wire.js';
 
@@ -175,6 +176,34 @@ test('a wipe leaves what another configured key opens', async () => {
   expect(ring.snapshot?.localKey).toBe(sealing);
   expect(sealing?.seal(SEED, SEED)).toBeDefined();
   expect(hex(await service.decrypt(parts, patience))).toBe(hex(SEED));
+});
+
+test('a wipe of the local key that seals leaves one that waits to be published and has another opener', async () => {
+  const a = new MemoryKms();
+  const b = new MemoryKms();
+  fail(b, 'unavailable');
+  const keys = [memoryKey(a, 'a'), memoryKey(b, 'b', { role: 'recover' })];
+  const publish = { quietMs: 1e6, latestMs: 1e9, startMs: 1, completeMs: 0 };
+  const { service, ring, observer } = openRing(a, { keys, publish, ...policy('stay-ok', 'wipe') });
+  vi.advanceTimersByTime(5);
+  const sealing = await until(() => ring.snapshot?.localKey);
+  service.status();
+  let newest: Uint8Array | undefined;
+  b.answers.unwrap = (plaintext) => {
+    newest = LocalKey.fromBytes(plaintext).commitment;
+    return plaintext;
+  };
+  b.before = {};
+  await until(() => ring.heldLocalKeys === 2);
+  const waiting = ring.find(newest!)!;
+  expect(waiting).not.toBe(sealing);
+  fail(a, 'key-disabled');
+  await until(() => ring.keyStates[0]?.refusedForMs !== undefined);
+  vi.advanceTimersByTime(10_001);
+  await until(() => observer.alarms.some((text) => text.includes('destroyed')));
+  expect(() => sealing.seal(SEED, SEED)).toThrow();
+  expect(ring.find(waiting.commitment)).toBe(waiting);
+  expect(waiting.seal(SEED, SEED)).toBeDefined();
 });
 
 test('a key that is not found never wipes', async () => {

@@ -685,7 +685,7 @@ test('closing ends the loop, closes the backend and destroys what was held', asy
 });
 
 test('closing publishes nothing any more, at whatever moment of a renewal it comes', async () => {
-  for (let ticks = 0; ticks < 60; ticks += 1) {
+  for (let ticks = 0; ticks < 40; ticks += 1) {
     const kms = new MemoryKms();
     const { ring, observer } = openRing(kms);
     let published: number | undefined;

@@ -69,12 +69,12 @@ async function tryKeys(
   const verdicts: Verdict[] = [];
   const records: LocalKeyRecord[] = [];
   for (const key of config.loadedKeys) {
-    const facts: string[] = [];
+    const noted = new Map<string, string>();
     const backendPackage = describePackage(key.backendPackage);
-    const identity = { key: key.name, role: key.role, backend: key.backendName, package: backendPackage, facts };
-    let verdict: Verdict;
+    const identity = { key: key.name, role: key.role, backend: key.backendName, package: backendPackage };
+    let verdict: Omit<Verdict, 'facts'>;
     try {
-      const record = await checkKey(key, limits, noteFacts(facts));
+      const record = await checkKey(key, limits, noteFacts(noted));
       if (key.role !== 'read') records.push(record);
       const text = `ok: wraps and unwraps with ${record.kekId}`;
       verdict = { ...identity, ok: true, kekId: record.kekId, text };
@@ -86,7 +86,8 @@ async function tryKeys(
         : `FAILED: ${error.code}: ${error.message}`;
       verdict = { ...identity, ok: mayNotWrap, kekId: undefined, text };
     }
-    verdicts.push(verdict);
+    const facts = [...noted.values()];
+    verdicts.push({ ...verdict, facts });
     print(`key ${describeKey(key)}: ${verdict.text}`);
     for (const fact of facts) print(`key ${verdict.key}: ${fact}`);
   }
@@ -122,8 +123,8 @@ async function compare(
   return differences;
 }
 
-/** Keeps what a backend reports; what fails is thrown as well. */
-function noteFacts(facts: string[]): Observer {
+/** Keeps the newest fact of each kind that a backend reports; what fails is thrown as well. */
+function noteFacts(noted: Map<string, string>): Observer {
   const nothing = () => undefined;
   return {
     remoteCall: nothing,
@@ -132,7 +133,7 @@ function noteFacts(facts: string[]): Observer {
     alarm: nothing,
     fact(_key, fact) {
       const text = textOf(fact);
-      if (text !== undefined && !facts.includes(text)) facts.push(text);
+      if (text !== undefined) noted.set(fact.kind === 'gauge' ? fact.name : `${fact.kind} ${text}`, text);
     },
   };
 }
