@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { atMost } from './at-most.js';
 import type { AnnotatedKey } from './envelope.js';
 import { KmsError } from './kms-error.js';
 import type { LocalKey } from './local-key.js';
@@ -40,7 +41,7 @@ export class HeldKeys {
   readonly #held: LRUCache<string, HeldKey>;
   /** Never make room for others: each may be the last copy. */
   readonly #pinned = new Map<string, HeldKey>();
-  readonly #failures = new LRUCache<string, Failure>({ max: MAX_FAILURES });
+  readonly #failures = new LRUCache<string, Failure>(atMost(MAX_FAILURES));
   readonly #unwrapping = new Map<string, Promise<LocalKey>>();
   readonly #options: HeldKeysOptions;
   #waiting = 0;
@@ -48,7 +49,7 @@ export class HeldKeys {
   constructor(options: HeldKeysOptions) {
     this.#options = options;
     this.#held = new LRUCache({
-      max: options.capacity,
+      ...atMost(options.capacity),
       // Not at once: between the unwrap and the use of its local key lie a few microtasks, and others may evict it in them.
       dispose: ({ localKey }, id, reason) => {
         if (reason !== 'evict') return;

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from './at-most.js';
 import type { LocalKeyRecord } from './envelope.js';
 
 /** So many probes in a row must fail before a KEK counts as lost. */
@@ -30,7 +31,7 @@ interface KekWatchOptions {
 /** Watches over every KEK version that wrapped a local key which was in memory, and says when one is lost. No timers, no calls. */
 export class KekWatch {
   readonly #options: KekWatchOptions;
-  readonly #watched = new LRUCache<string, Watched>({ max: MAX_KEKS });
+  readonly #watched = new LRUCache<string, Watched>(atMost(MAX_KEKS));
 
   constructor(options: KekWatchOptions) {
     this.#options = options;

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
+import { atMost } from './at-most.js';
 import { AnnotationFileError, readAnnotationFile, writeAnnotationFile } from './annotation-file.js';
 import type { AnnotatedKey } from './envelope.js';
 
@@ -39,7 +40,7 @@ export class Remembered {
     this.#file = path.join(directory, FILE_NAME);
     this.#cluster = cluster;
     this.#alarm = alarm;
-    this.#annotations = new LRUCache({ max: capacity });
+    this.#annotations = new LRUCache(atMost(capacity));
   }
 
   static async open(options: RememberedOptions): Promise<Remembered> {
