@@ -7,12 +7,13 @@ export { ANNOTATION_NAME, type EnvelopeParts, type LocalKeyRecord } from './enve
 export type { Fact, Host } from './host.js';
 export type { TlsFiles } from './https-agent.js';
 export type { Key, Role } from './key.js';
-export { KeyRing, type KeyRingOptions, type KeyState, type RingConfig } from './key-ring.js';
+export { KeyRing, type KeyRingOptions, type KeyState } from './key-ring.js';
 export { KmsError, type KmsErrorCode } from './kms-error.js';
 export { KmsService, type StatusAnswer } from './kms-service.js';
 export type { Observer, Publication, RemoteCall, RemoteOperation } from './observer.js';
 export type { Policy } from './policy.js';
 export { Remembered } from './remembered.js';
 export { Rescue } from './rescue.js';
+export type { RingConfig } from './ring-config.js';
 export { onFileChange, type SecretFile } from './secret-file.js';
 export { FileError, isMissingFile, readTrustedFile, systemErrorText } from './trusted-file.js';

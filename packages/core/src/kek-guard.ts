@@ -45,6 +45,12 @@ export class KekGuard {
     return this.#watch;
   }
 
+  /** Whether what `loop` wrapped of `newest` cannot be unwrapped any more. */
+  hasLost({ key }: KeyLoop, newest: Snapshot | undefined): boolean {
+    const record = newest?.records.find(({ keyName }) => keyName === key.name);
+    return record !== undefined && this.#watch.isLost(record.keyName, record.kekId);
+  }
+
   /** One sentence for each lost KEK. */
   get losses(): readonly string[] {
     return this.#watch.lost.map(lossText);

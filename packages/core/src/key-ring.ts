@@ -3,42 +3,24 @@
  */
 import { setMaxListeners } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
-import type { BackendError } from './backend-error.js';
 import { ConfigError } from './config-error.js';
 import { decodeAnnotation, type AnnotatedKey } from './envelope.js';
 import { HeldKeys } from './held-keys.js';
 import { KekGuard } from './kek-guard.js';
-import { KeyLoop, type LoopState, type RemoteLimits } from './key-loop.js';
+import { KeyLoop, type LoopState } from './key-loop.js';
 import type { Key } from './key.js';
 import { KmsError } from './kms-error.js';
 import type { LocalKey } from './local-key.js';
 import type { Observer } from './observer.js';
-import { isToBeWiped, refusedKeys, statusShape, troubleOf, type KeyHealth, type Policy, type Shape } from './policy.js';
+import { isToBeWiped, refusedKeys, statusShape, troubleOf, type KeyHealth, type Shape } from './policy.js';
 import { recall } from './recall.js';
 import { missingKeys, type Remembered } from './remembered.js';
+import { Renewal } from './renewal.js';
 import type { Rescue } from './rescue.js';
-import { keyIdOf, sealUnder } from './seal-under.js';
-import { membersToSealUnder, type SetRule } from './sealing-set.js';
-import { SnapshotPublisher, type PublishRule, type Snapshot } from './snapshot.js';
+import type { RingConfig } from './ring-config.js';
+import { SnapshotPublisher, type Snapshot } from './snapshot.js';
 import { standingAlarms } from './standing-alarms.js';
 import { backendFailure, unwrapLocalKey } from './unwrap-local-key.js';
-
-/** The part of the options that a reload may change. */
-export interface RingConfig {
-  readonly generation: number;
-  /** In the order of the config; exactly one of them writes. */
-  readonly keys: readonly Key[];
-  /** Names of keys that are gone for good, whatever remembered local keys they wrapped. */
-  readonly retired: readonly string[];
-  readonly limits: RemoteLimits & {
-    /** Between two probes of a KEK version that is not in use any more. */
-    readonly oldVersionsMs: number;
-    readonly heldLocalKeys: number;
-    readonly waitingDecrypts: number;
-  };
-  readonly publish: PublishRule & SetRule;
-  readonly policy: Policy;
-}
 
 export interface KeyRingOptions extends RingConfig {
   readonly cluster: string;
@@ -67,17 +49,13 @@ export class KeyRing {
   readonly #publisher: SnapshotPublisher;
   readonly #held: HeldKeys;
   readonly #guard: KekGuard;
+  readonly #renewal: Renewal;
   readonly #closing = new AbortController();
-  readonly #startedAtMs = performance.now();
   readonly #publishedKeyIds = new Set<string>();
   readonly #carriedSinceMs = new Map<string, number>();
   readonly #neededAtMs = new Map<string, number>();
   #config: RingConfig;
   #loops: readonly KeyLoop[];
-  #renewing: Promise<unknown> = Promise.resolve();
-  /** Keys whose KMS has just answered, though their turn is not over. */
-  readonly #turning = new Set<KeyLoop>();
-  #startTimer: NodeJS.Timeout | undefined;
   #wiped = false;
 
   /**
@@ -96,6 +74,9 @@ export class KeyRing {
     this.#refuseMissingKeys(config);
     this.#forgetRetired(config);
     const { limits } = config;
+    const alarm = (text: string) => {
+      observer.alarm(text);
+    };
     this.#publisher = new SnapshotPublisher(config.publish, (snapshot, previous) => {
       this.#published(snapshot, previous);
     });
@@ -112,13 +93,21 @@ export class KeyRing {
       rescue,
       snapshots: () => this.#publisher.all,
       sealingLoops: () => this.#sealingLoops,
-      alarm: (text) => {
-        observer.alarm(text);
-      },
+      alarm,
+    });
+    this.#renewal = new Renewal({
+      cluster,
+      publisher: this.#publisher,
+      held: this.#held,
+      guard: this.#guard,
+      rescue,
+      config: () => this.#config,
+      sealingLoops: () => this.#sealingLoops,
+      closing: this.#closing.signal,
+      alarm,
     });
     this.#loops = config.keys.map((key) => this.#openLoop(key));
     for (const loop of this.#loops) void loop.run();
-    this.#startTimer = setTimeout(() => void this.#renewIfDue(), config.publish.startMs);
     void this.#recall();
   }
 
@@ -134,7 +123,7 @@ export class KeyRing {
       ...loop.state,
       carriedForMs: since(this.#carriedSinceMs.get(loop.key.name)),
       neededMs: since(this.#neededAtMs.get(loop.key.name)),
-      lost: this.#isLost(loop),
+      lost: this.#guard.hasLost(loop, this.#publisher.newest),
     }));
   }
 
@@ -240,20 +229,16 @@ export class KeyRing {
     this.#loops = loops;
     this.#forgetRetired(config);
     this.#publisher.changeRule(config.publish);
-    void this.#renewIfDue();
+    void this.#renewal.ifDue();
     void Promise.all(removed.map((loop) => loop.retire()));
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    clearTimeout(this.#startTimer);
+    this.#renewal.close();
     this.#publisher.close();
     await Promise.all([...this.#loops.map((loop) => loop.close()), this.#remembered?.close()]);
     this.#held.clear();
-  }
-
-  get #writer(): KeyLoop | undefined {
-    return this.#loops.find(({ key }) => key.role === 'write');
   }
 
   get #sealingLoops(): readonly KeyLoop[] {
@@ -296,103 +281,8 @@ export class KeyRing {
     // A key of a config that is not yet in force.
     if (!this.#loops.includes(loop)) return;
     await this.#guard.tend(loop);
-    this.#turning.add(loop);
-    const failures = await this.#renewIfDue().finally(() => this.#turning.delete(loop));
-    const failure = failures.get(loop);
+    const failure = (await this.#renewal.ifDue(loop)).get(loop);
     if (failure !== undefined) throw failure;
-  }
-
-  /**
-   * Makes a new local key when the set of keys, a KEK or the config asks for it, and offers it for publication. One at a time.
-   *
-   * @returns the keys that failed to wrap; each is failing from now on
-   */
-  #renewIfDue(): Promise<ReadonlyMap<KeyLoop, BackendError>> {
-    const renewal = this.#renewing.then(() => this.#renew());
-    this.#renewing = renewal;
-    return renewal;
-  }
-
-  async #renew(): Promise<ReadonlyMap<KeyLoop, BackendError>> {
-    const failures = new Map<KeyLoop, BackendError>();
-    while (!this.#closing.signal.aborted) {
-      const members = this.#membersToSealUnder((loop) => !failures.has(loop) && this.#mayWrap(loop));
-      if (members.length === 0) break;
-      const sealing = await sealUnder(members, this.cluster);
-      if ('failures' in sealing) {
-        for (const [loop, failure] of sealing.failures) {
-          failures.set(loop, failure);
-          loop.noteFailure(failure);
-        }
-        continue;
-      }
-      const { localKey, records, annotation } = sealing;
-      const replacedKek = records.find(({ keyName, kekId }) => this.#guard.watch.isLost(keyName, kekId));
-      if (replacedKek !== undefined) await this.#countReplacement();
-      for (const record of records) this.#guard.watch.proved(record, localKey.commitment);
-      this.#offer({ keyId: this.#keyIdOf(records), localKey, records, annotation });
-      break;
-    }
-    return failures;
-  }
-
-  #offer(snapshot: Snapshot): void {
-    if (this.#closing.signal.aborted) {
-      snapshot.localKey.destroy();
-      return;
-    }
-    const displaced = this.#publisher.offer(snapshot)?.localKey;
-    // Where its KEK was lost in the meantime it is pinned, and about to be rescued.
-    if (displaced !== undefined && this.#held.find(displaced.commitment) === undefined) displaced.destroy();
-  }
-
-  async #countReplacement(): Promise<void> {
-    try {
-      await this.#rescue.countReplacement(this.#config.generation);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#observer.alarm(`cannot write the rescue file: ${reason}. After a restart the key id would be the old one.`);
-    }
-  }
-
-  /** A key whose last record is lost may still wrap: under its next version, or under what was put in the place of the old one. */
-  #mayWrap(loop: KeyLoop): boolean {
-    return loop.kekId !== undefined && (loop.isReady || this.#turning.has(loop) || this.#isLost(loop));
-  }
-
-  #membersToSealUnder(mayWrap: (loop: KeyLoop) => boolean): readonly KeyLoop[] {
-    const newest = this.#publisher.newest;
-    const loops = this.#sealingLoops;
-    const candidates = loops.map((loop) => ({
-      name: loop.key.name,
-      required: loop.key.required,
-      ready: mayWrap(loop),
-      kekId: loop.kekId,
-    }));
-    const names = membersToSealUnder(
-      candidates,
-      {
-        sealed: newest?.records,
-        stale: newest !== undefined && newest.keyId !== this.#keyIdOf(newest.records),
-        lost: newest?.records.some(({ keyName, kekId }) => this.#guard.watch.isLost(keyName, kekId)) ?? false,
-        sinceStartMs: performance.now() - this.#startedAtMs,
-        completeForMs: loops.every(({ isReady }) => isReady)
-          ? Math.min(...loops.map(({ state }) => state.forMs))
-          : undefined,
-      },
-      this.#config.publish,
-    );
-    return loops.filter(({ key }) => names.includes(key.name));
-  }
-
-  #keyIdOf(records: Snapshot['records']): string {
-    const { generation } = this.#config;
-    return keyIdOf(records, {
-      cluster: this.cluster,
-      generation,
-      writer: this.#writer?.key.name ?? '',
-      replacements: this.#rescue.replacements(generation),
-    });
   }
 
   #published(snapshot: Snapshot, previous: Snapshot | undefined): void {
@@ -509,15 +399,9 @@ export class KeyRing {
         writes: loop.key.role === 'write',
         outForMs,
         refusedForMs,
-        lost: this.#isLost(loop),
+        lost: this.#guard.hasLost(loop, this.#publisher.newest),
       };
     });
-  }
-
-  /** Whether what the key wrapped of the newest local key cannot be unwrapped any more. */
-  #isLost(loop: KeyLoop): boolean {
-    const record = this.#publisher.newest?.records.find(({ keyName }) => keyName === loop.key.name);
-    return record !== undefined && this.#guard.watch.isLost(record.keyName, record.kekId);
   }
 
   /** Resolves when a key of a config that is not yet in force has had one good turn. */

@@ -1,7 +1,8 @@
 import { onTestFinished } from 'vitest';
 import type { EnvelopeParts } from '../src/envelope.js';
 import type { Key } from '../src/key.js';
-import { KeyRing, type KeyRingOptions, type RingConfig } from '../src/key-ring.js';
+import { KeyRing, type KeyRingOptions } from '../src/key-ring.js';
+import type { RingConfig } from '../src/ring-config.js';
 import { KmsService } from '../src/kms-service.js';
 import { Rescue } from '../src/rescue.js';
 import type { Policy } from '../src/policy.js';
