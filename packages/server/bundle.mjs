@@ -38,6 +38,19 @@ const output = {
   chunkFileNames: ({ name }) => (name.startsWith('vendor') ? 'vendor-[hash].js' : 'chunk-[name]-[hash].js'),
 };
 
+/** CommonJS modules ask for their folder, and an ES module has none. What they make of it are paths of files that only their other functions read. */
+const foldersOfCommonJs = {
+  name: 'folders-of-commonjs',
+  renderChunk(code) {
+    const missing = ['dirname', 'filename'].filter(
+      (word) =>
+        new RegExp(`\\b__${word}\\b`).test(code) && !new RegExp(`^(const|let|var) __${word}\\b`, 'm').test(code),
+    );
+    if (missing.length === 0) return null;
+    return `${missing.map((word) => `const __${word} = import.meta.${word};`).join('\n')}\n${code}`;
+  },
+};
+
 for (const file of existsSync(dist) ? readdirSync(dist) : []) {
   if (/\.js(\.map)?$/.test(file)) await rm(path.join(dist, file));
 }
@@ -60,6 +73,7 @@ async function bundlePlugin() {
     platform: 'node',
     resolve,
     external: [/\.node$/, ...OUTSIDE.map((name) => `@sealwax/backend-${name}`)],
+    plugins: [foldersOfCommonJs],
   });
   // Apart from our own code, whose chunks alone keep their maps: Node reads the map of every file that has one, at once.
   const vendor = { name: 'vendor', test: /node_modules/, entriesAware: true };
