@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import path from 'node:path';
-import { freePort } from '../free-port.js';
+import { freePortPair } from '../free-port.js';
 import { Process } from '../process.js';
 import { DebianTree } from '../debian.js';
 
@@ -59,7 +59,7 @@ export class SwTpm {
 
   static async create(directory: string): Promise<SwTpm> {
     const tree = await DebianTree.get('pkcs11');
-    const tpm = new SwTpm(tree, directory, await freePort());
+    const tpm = new SwTpm(tree, directory, await freePortPair());
     for (const folder of ['state', 'store']) await mkdir(path.join(directory, folder), { recursive: true });
     await tpm.#startBus();
     await tpm.start();
