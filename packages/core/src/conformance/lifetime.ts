@@ -5,7 +5,8 @@ import { ABORT_LIMIT_MS, CALL_LIMIT_MS, eventually, settled } from './patience.j
 import type { Rule } from './rule.js';
 
 const UNDER_WAY_MS = 200;
-const HANDLES_LIMIT_MS = 5_000;
+/** Clients and servers let go of idle connections of their own accord within five to ten seconds. */
+const HANDLES_LIMIT_MS = 15_000;
 
 /** Opening, closing, and what is left afterwards. */
 export const lifetimeRules: readonly Rule[] = [
