@@ -18,7 +18,7 @@ let tpm: SwTpm;
 beforeAll(async () => {
   text = await readFile(page, 'utf8');
   tree = await DebianTree.get('pkcs11');
-  tpm = await SwTpm.create(await testDirectory('docs-tpm'));
+  tpm = await SwTpm.create(await testDirectory('docs-swtpm'));
 });
 afterAll(() => tpm.stop());
 
