@@ -6,7 +6,7 @@ import { install } from './install.mjs';
 
 install();
 if (run(process.execPath, [path.join(root, 'scripts/nx.mjs'), 'run-many', '-t', 'build']) !== 0) {
-  console.log('0 passed, 1 failed');
+  console.log('FAILED: npm run e2e: build\n0 passed, 1 failed');
   process.exit(1);
 }
 const suite = spawn(process.execPath, [path.join(root, 'e2e/dist/run.js'), ...process.argv.slice(2)], {

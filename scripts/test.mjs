@@ -4,7 +4,7 @@ import path from 'node:path';
 import { root, run } from './child.mjs';
 import { generatedCodeIsCurrent } from './generated-code.mjs';
 import { install } from './install.mjs';
-import { countTestResults, forgetTestResults } from './test-results.mjs';
+import { countTestResults, forgetTestResults, sayFailed } from './test-results.mjs';
 
 const otherNodes = [22, 24];
 const nodeVersions = 'scripts/node-versions';
@@ -16,7 +16,8 @@ const summary = [];
 /** One step that either passes or fails. */
 function step(name, succeeded) {
   total[succeeded ? 'passed' : 'failed'] += 1;
-  summary.push(`${name}: ${succeeded ? 'passed' : 'FAILED'}`);
+  summary.push(`${name}: ${succeeded ? 'passed' : 'failed'}`);
+  if (!succeeded) sayFailed('npm test', name);
 }
 
 /** The unit tests of all packages, run by the Node at `node`. */
@@ -27,6 +28,7 @@ function unitTests(node, version) {
   const { passed, failed, skipped } = countTestResults();
   // An error outside of every test, such as an unhandled rejection, is in the exit code only.
   const lost = code !== 0 && failed === 0 ? 1 : 0;
+  if (lost > 0) sayFailed(`unit tests on Node ${version}`, `an error outside of every test, exit code ${code}`);
   total.passed += passed;
   total.failed += failed + lost;
   const notRun = skipped === 0 ? '' : `, ${skipped} skipped`;

@@ -8,7 +8,7 @@ import { groupNames, liveGroupNames, needsPackedPackages, passes } from './group
 import { kubeApiserverBinary } from './kube-apiserver.js';
 import { checkKubernetesVersion } from './kubernetes-version.js';
 import { installedPackages } from './packed-packages.js';
-import { runPass, type Verdict } from './vitest-pass.js';
+import { runPass, sayFailed, type Verdict } from './vitest-pass.js';
 
 const usage = `npm run e2e -- [--only GROUP]… [--kubernetes VERSION] [--full]
   --only GROUP          one group: ${groupNames().join(', ')} (default: all)
@@ -66,6 +66,7 @@ async function runGroup(group: string, options: ReturnType<typeof readOptions>):
       verdict = await runPass(pass, path.join(directory, pass.kubernetes));
     } catch (error) {
       console.error(error);
+      sayFailed(group, String(error));
       verdict = { passed: 0, failed: 1 };
     }
     console.log(`${group} on Kubernetes ${pass.kubernetes}: ${Math.round((Date.now() - startedAt) / 1000)} s`);

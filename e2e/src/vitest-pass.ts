@@ -13,7 +13,16 @@ export interface Verdict {
 }
 
 const report = z.object({
-  testResults: z.array(z.object({ status: z.string(), assertionResults: z.array(z.object({ status: z.string() })) })),
+  testResults: z.array(
+    z.object({
+      name: z.string(),
+      status: z.string(),
+      message: z.string().default(''),
+      assertionResults: z.array(
+        z.object({ status: z.string(), fullName: z.string(), failureMessages: z.array(z.string()).nullish() }),
+      ),
+    }),
+  ),
 });
 
 const vitest = path.join(path.dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
@@ -47,8 +56,15 @@ export async function runPass(pass: Pass, directory: string): Promise<Verdict> {
   const [code] = (await once(child, 'exit')) as [number | null];
   process.off('SIGTERM', abandon).off('SIGINT', abandon);
   const counted = await countFrom(reportPath);
+  if (code === 0 || counted.failed > 0) return counted;
   // An error outside of every test, such as an unhandled rejection, is in the exit code only.
-  return code !== 0 && counted.failed === 0 ? { ...counted, failed: 1 } : counted;
+  sayFailed(pass.folder, `an error outside of every test, exit code ${String(code)}`);
+  return { ...counted, failed: 1 };
+}
+
+/** In a line that `.ci/run` repeats at its end, where somebody who sees only that looks for it. */
+export function sayFailed(what: string, why: string): void {
+  console.log(`FAILED: ${what}: ${why.split('\n', 1).join('')}`);
 }
 
 async function countFrom(reportPath: string): Promise<Verdict> {
@@ -56,6 +72,7 @@ async function countFrom(reportPath: string): Promise<Verdict> {
   try {
     text = await readFile(reportPath, 'utf8');
   } catch {
+    sayFailed(reportPath, 'vitest wrote no report');
     return { passed: 0, failed: 1 };
   }
   let passed = 0;
@@ -64,7 +81,13 @@ async function countFrom(reportPath: string): Promise<Verdict> {
     const good = file.assertionResults.filter((test) => test.status === 'passed').length;
     passed += good;
     // A file that does not load has no test; one whose preparation fails has only tests that did not run.
-    if (file.status !== 'passed') failed += Math.max(1, file.assertionResults.length - good);
+    if (file.status === 'passed') continue;
+    failed += Math.max(1, file.assertionResults.length - good);
+    const name = path.relative(e2eRoot, file.name);
+    const failures = file.assertionResults.filter((test) => test.status === 'failed');
+    for (const { fullName, failureMessages } of failures)
+      sayFailed(`${name} > ${fullName}`, failureMessages?.[0] ?? '');
+    if (failures.length === 0) sayFailed(name, file.message);
   }
   return passed + failed === 0 ? { passed, failed: 1 } : { passed, failed };
 }
