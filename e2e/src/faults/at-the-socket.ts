@@ -290,6 +290,11 @@ export function describeFaultsAtTheSocket(name: string, startKey: StartKey): voi
       await waitFor(async () => (await plugin.client.status()).keyId !== before, { what: 'a new key id', ...patience });
       await waitFor(async () => seeds.write(), { what: 'a seed under the new id', ...patience });
       await seeds.readAll();
+      // A loss counts after three failed probes, and the new id may be there before.
+      await waitFor(async () => (await plugin.metrics()).sum('sealwax_local_keys_rescued') > 0, {
+        what: 'the rescue',
+        ...patience,
+      });
       await plugin.stop();
       await plugin.start();
       await plugin.untilOk();
