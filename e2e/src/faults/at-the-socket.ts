@@ -25,6 +25,14 @@ function shapeOf({ healthz, keyId }: { readonly healthz: string; readonly keyId:
   return keyId === '' ? 'stop-writes' : 'unready';
 }
 
+/** Waits until the local keys whose KEK is lost were wrapped anew. */
+async function untilRescued(plugin: Sealwax): Promise<void> {
+  await waitFor(async () => (await plugin.metrics()).sum('sealwax_local_keys_rescued') > 0, {
+    what: 'the rescue',
+    ...patience,
+  });
+}
+
 /**
  * Registers the faults that are proven at the socket: this file's tests play the API server, whatever the backend.
  *
@@ -272,10 +280,7 @@ export function describeFaultsAtTheSocket(name: string, startKey: StartKey): voi
       await waitFor(async () => (await plugin.client.status()).keyId !== before, { what: 'a new key id', ...patience });
       await seeds.write();
       await breakIt();
-      await waitFor(async () => (await plugin.metrics()).sum('sealwax_local_keys_rescued') > 0, {
-        what: 'the rescue',
-        ...patience,
-      });
+      await untilRescued(plugin);
       expect((await plugin.keys()).alarms.join()).toContain('cannot unwrap any more');
       await plugin.stop();
       await plugin.start();
@@ -291,10 +296,7 @@ export function describeFaultsAtTheSocket(name: string, startKey: StartKey): voi
       await waitFor(async () => seeds.write(), { what: 'a seed under the new id', ...patience });
       await seeds.readAll();
       // A loss counts after three failed probes, and the new id may be there before.
-      await waitFor(async () => (await plugin.metrics()).sum('sealwax_local_keys_rescued') > 0, {
-        what: 'the rescue',
-        ...patience,
-      });
+      await untilRescued(plugin);
       await plugin.stop();
       await plugin.start();
       await plugin.untilOk();
