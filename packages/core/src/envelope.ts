@@ -20,7 +20,6 @@ export const MAX_SEED_LENGTH = 1024 - 1 - NONCE_LENGTH - TAG_LENGTH;
 const MAX_RECORDS = 8;
 const MAX_ANNOTATION_LENGTH = 4096;
 const MAX_NAME_LENGTH = 512;
-const MAX_KEY_ID_LENGTH = 1024; // the API server's
 const NO_NAME = `not 1 to ${MAX_NAME_LENGTH} bytes of UTF-8 without control characters`;
 
 /** One wrapped copy of a local key. */
@@ -40,13 +39,6 @@ export interface Envelope {
 /** What an annotation says, together with its bytes: they identify the local key together with its records. */
 export interface AnnotatedKey extends Envelope {
   readonly annotation: Uint8Array;
-}
-
-/** An envelope as it came in, checked as far as that goes without a key. */
-export interface ReceivedEnvelope extends AnnotatedKey {
-  /** Nonce ‖ sealed seed ‖ tag. */
-  readonly sealedSeed: Uint8Array;
-  readonly aad: Uint8Array;
 }
 
 /** The arguments of Decrypt. */
@@ -84,39 +76,6 @@ export function encodeCiphertext(sealedSeed: Uint8Array): Uint8Array {
   ciphertext[0] = FORMAT;
   ciphertext.set(sealedSeed, 1);
   return ciphertext;
-}
-
-/**
- * Takes apart what Decrypt got, and refuses everything that `encodeAnnotation` and `encodeCiphertext` could not have made.
- *
- * @param cluster - ours; an envelope of another cluster is refused
- * @throws {KmsError} INVALID_ARGUMENT
- */
-export function decodeEnvelope({ ciphertext, keyId, annotations }: EnvelopeParts, cluster: string): ReceivedEnvelope {
-  if (ciphertext[0] !== FORMAT) {
-    throw invalid(
-      ciphertext.length === 0
-        ? 'ciphertext: empty'
-        : `ciphertext: unknown format ${String(ciphertext[0])}; this version knows ${FORMAT}`,
-    );
-  }
-  const sealedLength = ciphertext.length - 1;
-  if (sealedLength <= NONCE_LENGTH + TAG_LENGTH) throw invalid(`ciphertext: ${ciphertext.length} bytes are too short`);
-  if (sealedLength > NONCE_LENGTH + MAX_SEED_LENGTH + TAG_LENGTH)
-    throw invalid(`ciphertext: ${ciphertext.length} bytes are too long`);
-  const keyIdLength = Buffer.byteLength(keyId);
-  if (keyIdLength === 0 || keyIdLength > MAX_KEY_ID_LENGTH)
-    throw invalid(`key_id: ${keyIdLength} bytes, not 1 to ${MAX_KEY_ID_LENGTH}`);
-
-  const annotation = annotations.get(ANNOTATION_NAME);
-  if (annotation === undefined)
-    throw invalid(`annotations: ${ANNOTATION_NAME} is missing; was this object encrypted by Sealwax?`);
-  if (annotations.size !== 1) throw invalid(`annotations: ${annotations.size - 1} besides ${ANNOTATION_NAME}`);
-  return {
-    ...decodeAnnotation(annotation, cluster),
-    sealedSeed: ciphertext.subarray(1),
-    aad: envelopeAad(annotation, keyId),
-  };
 }
 
 /**
@@ -187,6 +146,6 @@ export function compareNames(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
-function invalid(reason: string, cause?: unknown): KmsError {
+export function invalid(reason: string, cause?: unknown): KmsError {
   return new KmsError('INVALID_ARGUMENT', reason, { cause });
 }

@@ -9,7 +9,7 @@ export type { TlsFiles } from './https-agent.js';
 export type { Key, Role } from './key.js';
 export { KeyRing, type KeyRingOptions, type KeyState } from './key-ring.js';
 export { KmsError, type KmsErrorCode } from './kms-error.js';
-export { KmsService, type StatusAnswer } from './kms-service.js';
+export { KmsService, type Caller, type StatusAnswer } from './kms-service.js';
 export type { Observer, Publication, RemoteCall, RemoteOperation } from './observer.js';
 export type { Policy } from './policy.js';
 export { Remembered } from './remembered.js';

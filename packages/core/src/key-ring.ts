@@ -167,8 +167,8 @@ export class KeyRing {
     this.#publisher.statusAnswered();
   }
 
-  /** Must be called with each answer to Encrypt: what it carries is what the API server stores from now on. */
-  encryptAnswered({ records }: Snapshot): void {
+  /** Must be called before the first answer to Encrypt under `snapshot`: what it carries is what the API server stores from now on. */
+  sealsUnder({ records }: Snapshot): void {
     const now = performance.now();
     const carried = new Set(records.map(({ keyName }) => keyName));
     for (const name of this.#carriedSinceMs.keys()) if (!carried.has(name)) this.#carriedSinceMs.delete(name);

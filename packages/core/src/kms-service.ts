@@ -1,13 +1,8 @@
-import {
-  ANNOTATION_NAME,
-  decodeEnvelope,
-  encodeCiphertext,
-  envelopeAad,
-  MAX_SEED_LENGTH,
-  type EnvelopeParts,
-} from './envelope.js';
+import { EnvelopeDecoder } from './envelope-decoder.js';
+import { ANNOTATION_NAME, encodeCiphertext, envelopeAad, MAX_SEED_LENGTH, type EnvelopeParts } from './envelope.js';
 import type { KeyRing } from './key-ring.js';
 import { KmsError } from './kms-error.js';
+import type { Snapshot } from './snapshot.js';
 
 /** The answer to Status. `keyId` is empty while nothing can be sealed. */
 export interface StatusAnswer {
@@ -17,12 +12,28 @@ export interface StatusAnswer {
   readonly keyId: string;
 }
 
+/** Who waits for an answer. An `AbortController` is one. */
+export interface Caller {
+  /** Aborts when he gives up. Asked for only where there is something to wait for: to make one costs as much as to open a seed. */
+  readonly signal: AbortSignal;
+}
+
+/** What the answers to Encrypt have in common until another local key seals. */
+interface Sealing {
+  readonly snapshot: Snapshot;
+  readonly aad: Uint8Array;
+  readonly annotations: EnvelopeParts['annotations'];
+}
+
 /** The three RPCs of KMS v2: check the input, ask the ring, answer. */
 export class KmsService {
   readonly #ring: KeyRing;
+  readonly #decoder: EnvelopeDecoder;
+  #sealing: Sealing | undefined;
 
   constructor(ring: KeyRing) {
     this.#ring = ring;
+    this.#decoder = new EnvelopeDecoder(ring.cluster);
   }
 
   /** Health and key id, from memory. Never throws. */
@@ -45,7 +56,7 @@ export class KmsService {
   }
 
   /**
-   * Seals `seed` under the current local key; no remote call.
+   * Seals `seed` under the current local key; no remote call. Answers under the same local key share one `annotations`.
    *
    * @throws {KmsError} INVALID_ARGUMENT for a seed that is empty or too long, UNAVAILABLE while there is no local key, or writes are to stop
    */
@@ -57,13 +68,9 @@ export class KmsService {
     if (snapshot === undefined || shape.kind === 'stop-writes') {
       throw new KmsError('UNAVAILABLE', this.health().healthz);
     }
-    const { keyId, localKey, annotation } = snapshot;
-    this.#ring.encryptAnswered(snapshot);
-    return {
-      ciphertext: encodeCiphertext(localKey.seal(seed, envelopeAad(annotation, keyId))),
-      keyId,
-      annotations: new Map([[ANNOTATION_NAME, annotation]]),
-    };
+    const { keyId, localKey } = snapshot;
+    const { aad, annotations } = this.#sealingUnder(snapshot);
+    return { ciphertext: encodeCiphertext(localKey.seal(seed, aad)), keyId, annotations };
   }
 
   /**
@@ -71,10 +78,10 @@ export class KmsService {
    *
    * @throws {KmsError} INVALID_ARGUMENT when one bit is not as sealed; else why the KMS gave no local key
    */
-  async decrypt(parts: EnvelopeParts, signal: AbortSignal): Promise<Uint8Array> {
-    const envelope = decodeEnvelope(parts, this.#ring.cluster);
+  async decrypt(parts: EnvelopeParts, caller: Caller): Promise<Uint8Array> {
+    const envelope = this.#decoder.decode(parts);
     const known = this.#ring.find(envelope.commitment);
-    const localKey = known ?? (await this.#ring.obtain(envelope, signal));
+    const localKey = known ?? (await this.#ring.obtain(envelope, caller.signal));
     const seed = localKey.open(envelope.sealedSeed, envelope.aad);
     if (seed === undefined) {
       throw new KmsError(
@@ -84,6 +91,19 @@ export class KmsService {
     }
     if (known === undefined) this.#ring.opened(envelope);
     return seed;
+  }
+
+  #sealingUnder(snapshot: Snapshot): Sealing {
+    if (this.#sealing?.snapshot !== snapshot) {
+      const { keyId, annotation } = snapshot;
+      this.#sealing = {
+        snapshot,
+        aad: envelopeAad(annotation, keyId),
+        annotations: new Map([[ANNOTATION_NAME, annotation]]),
+      };
+      this.#ring.sealsUnder(snapshot);
+    }
+    return this.#sealing;
   }
 
   #reasons(): string {

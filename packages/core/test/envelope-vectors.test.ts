@@ -1,15 +1,9 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import {
-  ANNOTATION_NAME,
-  decodeEnvelope,
-  encodeAnnotation,
-  encodeCiphertext,
-  envelopeAad,
-  FORMAT,
-} from '../src/envelope.js';
+import { ANNOTATION_NAME, encodeAnnotation, encodeCiphertext, envelopeAad, FORMAT } from '../src/envelope.js';
 import { computeKeyId } from '../src/key-id.js';
 import { LocalKey } from '../src/local-key.js';
+import { decodeEnvelope } from './decode-envelope.js';
 import { MemoryKms } from './memory-backend.js';
 import { memoryKey, openQuietRing, patience } from './open-ring.js';
 import { vectorAnnotationName, vectorFormat, vectors, type Vector } from './vectors.js';

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   ANNOTATION_NAME,
-  decodeEnvelope,
   encodeAnnotation,
   encodeCiphertext,
   envelopeAad,
@@ -11,6 +10,7 @@ import {
   type EnvelopeParts,
 } from '../src/envelope.js';
 import { KmsError } from '../src/kms-error.js';
+import { decodeEnvelope } from './decode-envelope.js';
 import { MemoryKms } from './memory-backend.js';
 import { CLUSTER, openQuietRing, patience } from './open-ring.js';
 import {

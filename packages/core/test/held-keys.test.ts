@@ -63,7 +63,7 @@ test('an unwrapped local key is held, and found by its commitment', async () => 
   const { held, unwraps } = openHeld();
   const wanted = envelope();
   expect(held.find(wanted.commitment)).toBeUndefined();
-  const obtained = held.obtain(wanted, patience);
+  const obtained = held.obtain(wanted, patience.signal);
   const localKey = unwraps[0]!.succeed();
   expect(await obtained).toBe(localKey);
   expect(held.find(Uint8Array.from(wanted.commitment))).toBe(localKey);
@@ -74,7 +74,7 @@ test('an unwrapped local key is held, and found by its commitment', async () => 
 test('all who wait for the same local key share one unwrap', async () => {
   const { held, unwraps } = openHeld();
   const wanted = envelope();
-  const obtained = Array.from({ length: 50 }, () => held.obtain(wanted, patience));
+  const obtained = Array.from({ length: 50 }, () => held.obtain(wanted, patience.signal));
   expect(unwraps).toHaveLength(1);
   expect(held.waiting).toBe(50);
   const localKey = unwraps[0]!.succeed();
@@ -84,7 +84,7 @@ test('all who wait for the same local key share one unwrap', async () => {
 
 test('different local keys are unwrapped side by side', () => {
   const { held, unwraps } = openHeld();
-  for (let count = 0; count < 5; count += 1) void outcome(held.obtain(envelope(), patience));
+  for (let count = 0; count < 5; count += 1) void outcome(held.obtain(envelope(), patience.signal));
   expect(unwraps).toHaveLength(5);
 });
 
@@ -92,7 +92,7 @@ describe('after a failed unwrap', () => {
   test('all who waited get the same error', async () => {
     const { held, unwraps } = openHeld();
     const wanted = envelope();
-    const obtained = Promise.all(Array.from({ length: 3 }, () => outcome(held.obtain(wanted, patience))));
+    const obtained = Promise.all(Array.from({ length: 3 }, () => outcome(held.obtain(wanted, patience.signal))));
     unwraps[0]!.fail(new KmsError('UNAVAILABLE', 'down'));
     expect(await obtained).toEqual(['UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE']);
     expect(held.size).toBe(0);
@@ -104,14 +104,14 @@ describe('after a failed unwrap', () => {
     for (const seconds of [1, 2, 4, 8, 16, 30, 30, 30]) {
       const error = new Error(`${seconds}`);
       const before = unwraps.length;
-      const failing = outcome(held.obtain(wanted, patience));
+      const failing = outcome(held.obtain(wanted, patience.signal));
       expect(unwraps).toHaveLength(before + 1);
       unwraps[before]!.fail(error);
       expect(await failing).toBe(error);
 
-      expect(await outcome(held.obtain(wanted, patience))).toBe(error);
+      expect(await outcome(held.obtain(wanted, patience.signal))).toBe(error);
       vi.advanceTimersByTime(seconds * 1_000 - 1);
-      expect(await outcome(held.obtain(wanted, patience))).toBe(error);
+      expect(await outcome(held.obtain(wanted, patience.signal))).toBe(error);
       expect(unwraps).toHaveLength(before + 1);
       vi.advanceTimersByTime(1);
     }
@@ -121,7 +121,7 @@ describe('after a failed unwrap', () => {
     const { held, unwraps } = openHeld({ capacity: 1 });
     const wanted = envelope();
     const fail = async () => {
-      const failing = outcome(held.obtain(wanted, patience));
+      const failing = outcome(held.obtain(wanted, patience.signal));
       unwraps.at(-1)!.fail(new KmsError('UNAVAILABLE', 'down'));
       await failing;
     };
@@ -129,13 +129,13 @@ describe('after a failed unwrap', () => {
     vi.advanceTimersByTime(1_000);
     await fail();
     vi.advanceTimersByTime(2_000);
-    const obtained = held.obtain(wanted, patience);
+    const obtained = held.obtain(wanted, patience.signal);
     unwraps.at(-1)!.succeed();
     await obtained;
     await fail();
     vi.advanceTimersByTime(1_000);
     const before = unwraps.length;
-    void outcome(held.obtain(wanted, patience));
+    void outcome(held.obtain(wanted, patience.signal));
     expect(unwraps).toHaveLength(before + 1);
   });
 
@@ -143,8 +143,8 @@ describe('after a failed unwrap', () => {
     const { held, unwraps } = openHeld();
     const wanted = envelope();
     const tampered = { ...envelope(wanted.bytes, 'tampered records'), commitment: wanted.commitment };
-    const failing = outcome(held.obtain(tampered, patience));
-    const obtained = held.obtain(wanted, patience);
+    const failing = outcome(held.obtain(tampered, patience.signal));
+    const obtained = held.obtain(wanted, patience.signal);
     expect(unwraps.map(({ of }) => of)).toEqual([tampered, wanted]);
     unwraps[0]!.fail(new KmsError('INVALID_ARGUMENT', 'tampered'));
     expect(await failing).toBe('INVALID_ARGUMENT');
@@ -157,24 +157,28 @@ describe('waiting', () => {
   test('is refused with RESOURCE_EXHAUSTED above the cap, for a shared unwrap too', async () => {
     const { held, unwraps } = openHeld({ maxWaiting: 3 });
     const [shared, other] = [envelope(), envelope()];
-    const obtained = [held.obtain(shared, patience), held.obtain(shared, patience), held.obtain(other, patience)];
-    expect(await outcome(held.obtain(shared, patience))).toBe('RESOURCE_EXHAUSTED');
-    expect(await outcome(held.obtain(envelope(), patience))).toBe('RESOURCE_EXHAUSTED');
+    const obtained = [
+      held.obtain(shared, patience.signal),
+      held.obtain(shared, patience.signal),
+      held.obtain(other, patience.signal),
+    ];
+    expect(await outcome(held.obtain(shared, patience.signal))).toBe('RESOURCE_EXHAUSTED');
+    expect(await outcome(held.obtain(envelope(), patience.signal))).toBe('RESOURCE_EXHAUSTED');
     expect(unwraps).toHaveLength(2);
     for (const unwrap of unwraps) unwrap.succeed();
     await Promise.all(obtained);
-    void outcome(held.obtain(envelope(), patience));
+    void outcome(held.obtain(envelope(), patience.signal));
     expect(unwraps).toHaveLength(3);
   });
 
   test('leaves no refusal behind', async () => {
     const { held, unwraps } = openHeld({ maxWaiting: 1 });
     const [first, second] = [envelope(), envelope()];
-    const obtained = held.obtain(first, patience);
-    expect(await outcome(held.obtain(second, patience))).toBe('RESOURCE_EXHAUSTED');
+    const obtained = held.obtain(first, patience.signal);
+    expect(await outcome(held.obtain(second, patience.signal))).toBe('RESOURCE_EXHAUSTED');
     unwraps[0]!.succeed();
     await obtained;
-    const retried = held.obtain(second, patience);
+    const retried = held.obtain(second, patience.signal);
     unwraps[1]!.succeed();
     expect(destroyed(await retried)).toBe(false);
   });
@@ -189,10 +193,10 @@ describe('waiting', () => {
     }
     expect(held.waiting).toBe(0);
     expect(unwraps).toHaveLength(10);
-    expect(await outcome(held.obtain(envelope(), patience))).toBe('RESOURCE_EXHAUSTED');
+    expect(await outcome(held.obtain(envelope(), patience.signal))).toBe('RESOURCE_EXHAUSTED');
     unwraps[0]!.succeed();
     await until(() => held.size === 1);
-    void outcome(held.obtain(envelope(), patience));
+    void outcome(held.obtain(envelope(), patience.signal));
     expect(unwraps).toHaveLength(11);
   });
 });
@@ -203,7 +207,7 @@ describe('a caller that gives up', () => {
     const wanted = envelope();
     const impatience = new AbortController();
     const leaving = outcome(held.obtain(wanted, impatience.signal));
-    const staying = held.obtain(wanted, patience);
+    const staying = held.obtain(wanted, patience.signal);
     impatience.abort();
     expect(await leaving).toBe('CANCELLED');
     expect(held.waiting).toBe(1);
@@ -219,7 +223,7 @@ describe('a caller that gives up', () => {
     const leaving = outcome(held.obtain(wanted, impatience.signal));
     impatience.abort();
     await leaving;
-    const next = held.obtain(wanted, patience);
+    const next = held.obtain(wanted, patience.signal);
     unwraps[0]!.succeed();
     await next;
     expect(unwraps).toHaveLength(1);
@@ -237,7 +241,7 @@ describe('a caller that gives up', () => {
     impatience.abort();
     expect(await leaving).toBe('CANCELLED');
     unwraps[0]!.fail(new KmsError('UNAVAILABLE', 'down'));
-    expect(await until(() => outcome(held.obtain(wanted, patience)))).toBe('UNAVAILABLE');
+    expect(await until(() => outcome(held.obtain(wanted, patience.signal)))).toBe('UNAVAILABLE');
     await new Promise((resolve) => setImmediate(resolve));
     process.off('unhandledRejection', record);
     expect(unhandled).toEqual([]);
@@ -251,7 +255,7 @@ describe('a caller that gives up', () => {
 
 describe('above the capacity', () => {
   const obtain = async ({ held, unwraps }: ReturnType<typeof openHeld>, wanted: AnnotatedKey) => {
-    const obtained = held.obtain(wanted, patience);
+    const obtained = held.obtain(wanted, patience.signal);
     unwraps.at(-1)!.succeed();
     return obtained;
   };
@@ -276,7 +280,7 @@ describe('above the capacity', () => {
     const opened = Promise.all(
       [envelope(), envelope(), envelope()].map(async (wanted) => {
         const sealed = LocalKey.fromBytes(wanted.bytes).seal(seed, wanted.annotation);
-        return (await held.obtain(wanted, patience)).open(sealed, wanted.annotation);
+        return (await held.obtain(wanted, patience.signal)).open(sealed, wanted.annotation);
       }),
     );
     for (const unwrap of unwraps) unwrap.succeed();
@@ -290,7 +294,7 @@ describe('above the capacity', () => {
     const opened = Promise.all(
       [wanted, envelope(wanted.bytes, 'other records')].map(async (one) => {
         const sealed = LocalKey.fromBytes(wanted.bytes).seal(new Uint8Array(32), one.annotation);
-        return (await held.obtain(one, patience)).open(sealed, one.annotation);
+        return (await held.obtain(one, patience.signal)).open(sealed, one.annotation);
       }),
     );
     for (const unwrap of unwraps) unwrap.succeed();
@@ -337,7 +341,7 @@ test('wiping destroys a local key at once, pinned or not', () => {
 
 test('clearing destroys every held local key at once', async () => {
   const { held, unwraps } = openHeld();
-  const obtained = [envelope(), envelope()].map((wanted) => held.obtain(wanted, patience));
+  const obtained = [envelope(), envelope()].map((wanted) => held.obtain(wanted, patience.signal));
   for (const unwrap of unwraps) unwrap.succeed();
   const localKeys = await Promise.all(obtained);
   held.clear();

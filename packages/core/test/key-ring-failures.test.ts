@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError, type BackendErrorCode } from '../src/backend-error.js';
-import { decodeEnvelope } from '../src/envelope.js';
 import { LocalKey } from '../src/local-key.js';
 import type { Policy } from '../src/policy.js';
+import { decodeEnvelope } from './decode-envelope.js';
 import { MemoryKms } from './memory-backend.js';
 import { CLUSTER, memoryKey, openReadyRing, openRing, patience, sealedElsewhere } from './open-ring.js';
 import { until } from './until.js';

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { BackendError } from '../src/backend-error.js';
-import { decodeEnvelope, type EnvelopeParts } from '../src/envelope.js';
+import { type EnvelopeParts } from '../src/envelope.js';
 import type { Key } from '../src/key.js';
 import type { RingConfig } from '../src/ring-config.js';
+import { decodeEnvelope } from './decode-envelope.js';
 import { Gate, MemoryKms, rejectWith } from './memory-backend.js';
 import { CLUSTER, memoryKey, ONE_TURN_MS, openReadyRing, patience, ringConfig } from './open-ring.js';
 import { until } from './until.js';

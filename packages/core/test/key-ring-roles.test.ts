@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError } from '../src/backend-error.js';
-import { decodeEnvelope, type EnvelopeParts } from '../src/envelope.js';
+import { type EnvelopeParts } from '../src/envelope.js';
 import type { Key } from '../src/key.js';
 import { KmsError } from '../src/kms-error.js';
+import { decodeEnvelope } from './decode-envelope.js';
 import { MemoryKms, rejectWith, stall } from './memory-backend.js';
 import { CLUSTER, memoryKey, openQuietRing, openReadyRing, openRing, patience } from './open-ring.js';
 import { until } from './until.js';
@@ -172,7 +173,7 @@ describe('Decrypt', () => {
       a.before.unwrap = stall;
     });
     const { service } = openRing(new MemoryKms(), { keys, limits: { remoteCallMs: 60_000 } });
-    expect(hex(await service.decrypt(parts, AbortSignal.timeout(3_000)))).toBe(hex(SEED));
+    expect(hex(await service.decrypt(parts, { signal: AbortSignal.timeout(3_000) }))).toBe(hex(SEED));
   });
 
   test('says of every key why it did not open', async () => {

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackendError, type BackendErrorCode } from '../src/backend-error.js';
-import { ANNOTATION_NAME, decodeEnvelope, type EnvelopeParts } from '../src/envelope.js';
+import { ANNOTATION_NAME, type EnvelopeParts } from '../src/envelope.js';
 import { KMS_CODE_OF, KmsError } from '../src/kms-error.js';
 import { LocalKey } from '../src/local-key.js';
+import { decodeEnvelope } from './decode-envelope.js';
 import { Gate, MemoryKms, rejectWith, stall } from './memory-backend.js';
 import {
   CLUSTER,
@@ -79,7 +80,7 @@ describe('before the first local key is wrapped', () => {
     kms.before.open = stall;
     const { service } = openRing(kms);
     const deadline = new AbortController();
-    const opened = codeOf(service.decrypt(sealed, deadline.signal));
+    const opened = codeOf(service.decrypt(sealed, deadline));
     deadline.abort();
     expect(await opened).toBe('CANCELLED');
   });

@@ -69,7 +69,7 @@ describe('Decrypt', () => {
 
   test('takes the seed of a known local key also from a caller that gave up', async () => {
     const { service } = await openQuietRing(new MemoryKms());
-    expect(hex(await service.decrypt(service.encrypt(SEED), AbortSignal.abort()))).toBe(hex(SEED));
+    expect(hex(await service.decrypt(service.encrypt(SEED), { signal: AbortSignal.abort() }))).toBe(hex(SEED));
   });
 });
 

@@ -15,7 +15,7 @@ export const CLUSTER = 'prod-1';
 export const ONE_TURN_MS = 3_600_000;
 
 /** Never aborts. */
-export const patience: AbortSignal = new AbortController().signal;
+export const patience = new AbortController();
 
 /** A key of `kms` that writes, unless `change` says otherwise. */
 export function memoryKey(kms: MemoryKms, name = 'prod', change: Partial<Key> = {}): Key {

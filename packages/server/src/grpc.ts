@@ -1,15 +1,16 @@
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { Metadata, Server, ServerCredentials, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
-import { KmsError, type KmsService } from '@sealwax/core';
+import { KmsError, type Caller, type EnvelopeParts, type KmsService, type StatusAnswer } from '@sealwax/core';
 import type { Socket } from 'node:net';
 import { HealthService } from './gen/grpc/health/v1/health.js';
 import {
   DecryptRequest,
+  DecryptResponse,
   EncryptRequest,
+  EncryptResponse,
   KeyManagementServiceService,
   StatusRequest,
-  type DecryptResponse,
-  type EncryptResponse,
-  type StatusResponse,
+  StatusResponse,
 } from './gen/kms/v2/kms.js';
 import { healthHandlers } from './grpc-health.js';
 import type { Log } from './log.js';
@@ -21,20 +22,21 @@ const MAX_REQUEST_BYTES = 64 * 1024;
 const MAX_STREAMS = 1_000;
 const MAX_UID_LENGTH = 64;
 
-/** The generated service with requests left as bytes: what grpc-js cannot decode it answers by itself, unlogged, as an INTERNAL error. */
+/** The generated service, with requests and responses left as bytes: what grpc-js cannot decode or encode it answers by itself, unlogged, as an INTERNAL error. */
 const SERVICE = Object.fromEntries(
   Object.entries(KeyManagementServiceService).map(([name, method]) => [
     name,
-    { ...method, requestDeserialize: (bytes: Buffer) => bytes },
+    { ...method, requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: (bytes: Buffer) => bytes },
   ]),
 );
 
 /** How one method is answered. */
-interface Method<Request, Response> {
+interface Method<Request, Answer> {
   /** The generated codec of its request. */
   readonly request: { decode(bytes: Uint8Array): Request };
-  /** `signal` makes the signal that aborts when the caller does not wait any more; costs as much as a small call when it is wanted. */
-  readonly run: (request: Request, signal: () => AbortSignal) => Response | Promise<Response>;
+  readonly run: (request: Request, caller: Caller) => Answer | Promise<Answer>;
+  /** Writes the response that says `answer`. */
+  readonly respond: (answer: Answer, writer: BinaryWriter) => BinaryWriter;
 }
 
 /** The gRPC server, without a listener of its own: `inject` takes over accepted connections. */
@@ -58,30 +60,18 @@ export function openGrpcServer(service: KmsService, { log, metrics, traces }: Gr
     // Statistics of each call for a debugging service that is not offered.
     'grpc.enable_channelz': 0,
   });
+  const encode = encoder();
   /** Answers a unary call with what `run` returns or throws; measured and logged. */
   const unary =
-    <Request extends { readonly uid?: string }, Response>(
+    <Request extends { readonly uid?: string }, Answer>(
       method: string,
-      { request: codec, run }: Method<Request, Response>,
+      { request: codec, run, respond }: Method<Request, Answer>,
     ) =>
-    (call: ServerUnaryCall<Uint8Array, Response>, callback: sendUnaryData<Response>): void => {
+    (call: ServerUnaryCall<Uint8Array, Buffer>, callback: sendUnaryData<Buffer>): void => {
       const startedAtMs = performance.now();
       const span = traces?.beginRpc(method);
-      let gone: AbortController | undefined;
-      let finished = false;
-      const signal = () => {
-        gone ??= new AbortController();
-        if (call.cancelled) gone.abort();
-        return gone.signal;
-      };
-      // Also when the caller's deadline passes: grpc-js has answered then. And after every good answer, when there is nothing left to abort: the
-      // reason alone, an error with a stack, would cost a tenth of the call.
-      call.on('cancelled', () => {
-        if (!finished) gone?.abort();
-      });
       let uid: string | undefined;
       const finish = (code: string, error?: unknown) => {
-        finished = true;
         const durationMs = performance.now() - startedAtMs;
         metrics.rpcAnswered(method, code, durationMs);
         span?.end({ code, uid });
@@ -96,37 +86,38 @@ export function openGrpcServer(service: KmsService, { log, metrics, traces }: Gr
         finish(answer.code, answer);
         callback({ code: status[answer.code], details: answer.message, metadata: new Metadata() });
       };
-      const succeed = (response: Response) => {
+      const succeed = (answer: Answer) => {
+        const response = encode((writer) => respond(answer, writer));
         finish('OK');
         callback(null, response);
       };
       try {
         const request = decode(codec, call.request);
         uid = request.uid?.slice(0, MAX_UID_LENGTH);
-        const work = () => run(request, signal);
-        const response = span === undefined ? work() : span.within(work);
-        if (response instanceof Promise) response.then(succeed, fail);
-        else succeed(response);
+        const work = () => run(request, new GrpcCaller(call));
+        const answer = span === undefined ? work() : span.within(work);
+        if (answer instanceof Promise) answer.then(succeed).catch(fail);
+        else succeed(answer);
       } catch (error) {
         fail(error);
       }
     };
 
   server.addService(SERVICE, {
-    status: unary<StatusRequest & { uid?: string }, StatusResponse>('Status', {
+    status: unary<StatusRequest & { uid?: string }, StatusAnswer>('Status', {
       request: StatusRequest,
       run: () => service.status(),
+      respond: (answer, writer) => StatusResponse.encode(answer, writer),
     }),
-    encrypt: unary<EncryptRequest, EncryptResponse>('Encrypt', {
+    encrypt: unary<EncryptRequest, EnvelopeParts>('Encrypt', {
       request: EncryptRequest,
-      run: ({ plaintext }) => {
-        const { ciphertext, keyId, annotations } = service.encrypt(plaintext);
-        return { ciphertext, keyId, annotations: new Map(annotations) };
-      },
+      run: ({ plaintext }) => service.encrypt(plaintext),
+      respond: encryptResponder(),
     }),
-    decrypt: unary<DecryptRequest, DecryptResponse>('Decrypt', {
+    decrypt: unary<DecryptRequest, Uint8Array>('Decrypt', {
       request: DecryptRequest,
-      run: async (request, signal) => ({ plaintext: await service.decrypt(request, signal()) }),
+      run: (request, caller) => service.decrypt(request, caller),
+      respond: (plaintext, writer) => DecryptResponse.encode({ plaintext }, writer),
     }),
   });
   const health = healthHandlers(() => service.health().healthz === 'ok');
@@ -168,4 +159,57 @@ function decode<Request>(codec: Method<Request, unknown>['request'], bytes: Uint
   } catch (error) {
     throw new KmsError('INVALID_ARGUMENT', 'the request is no message of this method', { cause: error });
   }
+}
+
+/** Who waits for a call's answer: until he cancels it or its deadline passes. */
+class GrpcCaller implements Caller {
+  readonly #call: ServerUnaryCall<unknown, unknown>;
+  #gone: AbortController | undefined;
+
+  constructor(call: ServerUnaryCall<unknown, unknown>) {
+    this.#call = call;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#gone === undefined) {
+      const gone = new AbortController();
+      this.#gone = gone;
+      if (this.#call.cancelled) gone.abort();
+      // Also when the caller's deadline passes: grpc-js has answered then.
+      this.#call.once('cancelled', () => {
+        gone.abort();
+      });
+    }
+    return this.#gone.signal;
+  }
+}
+
+/** Encodes message after message with one writer: a new one would have to make and grow a buffer for each. */
+function encoder(): (write: (writer: BinaryWriter) => BinaryWriter) => Buffer {
+  let idle: BinaryWriter | undefined;
+  return (write) => {
+    const writer = idle ?? new BinaryWriter();
+    // Given up if `write` throws: what it had written would begin the next message.
+    idle = undefined;
+    const { buffer, byteOffset, length } = write(writer).finish();
+    idle = writer;
+    return Buffer.from(buffer, byteOffset, length);
+  };
+}
+
+/**
+ * Writes answers to Encrypt; what they share, while the same local key seals, is encoded once.
+ *
+ * The encodings of parts of a message, one behind the other, are an encoding of the whole (protobuf.dev/programming-guides/encoding/#last-one-wins).
+ */
+function encryptResponder(): (answer: EnvelopeParts, writer: BinaryWriter) => BinaryWriter {
+  const none = { ciphertext: new Uint8Array(), keyId: '', annotations: new Map<string, Uint8Array>() };
+  let shared: { readonly annotations: EnvelopeParts['annotations']; readonly bytes: Uint8Array } | undefined;
+  return ({ ciphertext, keyId, annotations }, writer) => {
+    if (shared?.annotations !== annotations) {
+      const bytes = EncryptResponse.encode({ ...none, keyId, annotations: new Map(annotations) }).finish();
+      shared = { annotations, bytes };
+    }
+    return EncryptResponse.encode({ ...none, ciphertext }, writer).raw(shared.bytes);
+  };
 }
