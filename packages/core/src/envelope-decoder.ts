@@ -22,6 +22,11 @@ interface SharedPart extends AnnotatedKey {
   readonly aad: Uint8Array;
 }
 
+interface KeptPart {
+  readonly keyId: string;
+  readonly shared: SharedPart;
+}
+
 /** An envelope as it came in, checked as far as that goes without a key. */
 export interface ReceivedEnvelope extends SharedPart {
   /** Nonce ‖ sealed seed ‖ tag. */
@@ -31,7 +36,9 @@ export interface ReceivedEnvelope extends SharedPart {
 /** Takes apart what Decrypt got; the part that the seeds of a local key share only once, as that takes longer than to open one of them. */
 export class EnvelopeDecoder {
   readonly #cluster: string;
-  readonly #kept = new LRUCache<string, { readonly keyId: string; readonly shared: SharedPart }>(atMost(MAX_KEPT));
+  readonly #kept = new LRUCache<string, KeptPart>(atMost(MAX_KEPT));
+  /** Looked at first: most API servers have one local key in use. */
+  #last: KeptPart | undefined;
 
   /** @param cluster - ours; an envelope of another is refused */
   constructor(cluster: string) {
@@ -68,14 +75,18 @@ export class EnvelopeDecoder {
   }
 
   #decodeShared(annotation: Uint8Array, keyId: string): SharedPart {
+    const last = this.#last;
+    if (last?.keyId === keyId && Buffer.compare(last.shared.annotation, annotation) === 0) return last.shared;
     const bytes = Buffer.from(annotation.buffer, annotation.byteOffset, annotation.length);
     const id = bytes.toString('latin1');
-    const kept = this.#kept.get(id);
-    if (kept?.keyId === keyId) return kept.shared;
-    // From a copy, lest the whole request stay in memory.
-    const annotated = kept?.shared ?? decodeAnnotation(Uint8Array.from(bytes), this.#cluster);
-    const shared = { ...annotated, aad: envelopeAad(annotated.annotation, keyId) };
-    this.#kept.set(id, { keyId, shared });
-    return shared;
+    let kept = this.#kept.get(id);
+    if (kept?.keyId !== keyId) {
+      // From a copy, lest the whole request stay in memory.
+      const annotated = kept?.shared ?? decodeAnnotation(Uint8Array.from(bytes), this.#cluster);
+      kept = { keyId, shared: { ...annotated, aad: envelopeAad(annotated.annotation, keyId) } };
+      this.#kept.set(id, kept);
+    }
+    this.#last = kept;
+    return kept.shared;
   }
 }

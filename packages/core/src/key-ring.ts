@@ -177,8 +177,7 @@ export class KeyRing {
 
   /** The local key with this commitment, if it is in memory. */
   find(commitment: Uint8Array): LocalKey | undefined {
-    const sealing = this.#publisher.all.find(({ localKey }) => localKey.commitsTo(commitment));
-    return sealing?.localKey ?? this.#held.find(commitment);
+    return this.#publisher.find(commitment) ?? this.#held.find(commitment);
   }
 
   /**

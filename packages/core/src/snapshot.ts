@@ -51,6 +51,13 @@ export class SnapshotPublisher {
     return [this.#current, this.#pending?.snapshot].filter((snapshot) => snapshot !== undefined);
   }
 
+  /** Of what is published or waits to be, the local key with this commitment. */
+  find(commitment: Uint8Array): LocalKey | undefined {
+    if (this.#current?.localKey.commitsTo(commitment) === true) return this.#current.localKey;
+    const pending = this.#pending?.snapshot.localKey;
+    return pending?.commitsTo(commitment) === true ? pending : undefined;
+  }
+
   statusAnswered(): void {
     this.#lastStatusAtMs = performance.now();
   }

@@ -1,5 +1,5 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
-import { Metadata, Server, ServerCredentials, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials, status, type handleUnaryCall, type ServerUnaryCall } from '@grpc/grpc-js';
 import { KmsError, type Caller, type EnvelopeParts, type KmsService, type StatusAnswer } from '@sealwax/core';
 import type { Socket } from 'node:net';
 import { HealthService } from './gen/grpc/health/v1/health.js';
@@ -62,18 +62,18 @@ export function openGrpcServer(service: KmsService, { log, metrics, traces }: Gr
   });
   const encode = encoder();
   /** Answers a unary call with what `run` returns or throws; measured and logged. */
-  const unary =
-    <Request extends { readonly uid?: string }, Answer>(
-      method: string,
-      { request: codec, run, respond }: Method<Request, Answer>,
-    ) =>
-    (call: ServerUnaryCall<Uint8Array, Buffer>, callback: sendUnaryData<Buffer>): void => {
+  const unary = <Request extends { readonly uid?: string }, Answer>(
+    method: string,
+    { request: codec, run, respond }: Method<Request, Answer>,
+  ): handleUnaryCall<Uint8Array, Buffer> => {
+    const figure = metrics.rpcs.of({ method });
+    return (call, callback) => {
       const startedAtMs = performance.now();
       const span = traces?.beginRpc(method);
       let uid: string | undefined;
       const finish = (code: string, error?: unknown) => {
         const durationMs = performance.now() - startedAtMs;
-        metrics.rpcAnswered(method, code, durationMs);
+        figure.record(code, durationMs / 1000);
         span?.end({ code, uid });
         if (error === undefined) log.debug({ method, uid, code, durationMs }, 'rpc');
         else log.warn({ method, uid, code, durationMs, error }, 'rpc failed');
@@ -102,6 +102,7 @@ export function openGrpcServer(service: KmsService, { log, metrics, traces }: Gr
         fail(error);
       }
     };
+  };
 
   server.addService(SERVICE, {
     status: unary<StatusRequest & { uid?: string }, StatusAnswer>('Status', {

@@ -50,9 +50,9 @@ export function serveHttp({ address, service, ring, metrics, facts, log }: HttpO
       const report = keyReport(ring, { status: service.health(), facts });
       answer(response, 200, `${JSON.stringify(report)}\n`, 'application/json');
     } else if (url.pathname === '/metrics') {
-      metrics.text().then(
-        (text) => {
-          answer(response, 200, text, metrics.contentType);
+      metrics.page().then(
+        ({ text, contentType }) => {
+          answer(response, 200, text, contentType);
         },
         (error: unknown) => {
           log.error({ error }, 'metrics');

@@ -1,37 +1,6 @@
 import type { KeyRing, KeyState } from '@sealwax/core';
-import { z } from 'zod';
 import type { Facts } from './facts.js';
-
-const seconds = z.number().optional();
-
-/** What `/keys` answers and `sealwax keys` shows. Durations in seconds; absent where there is nothing to tell. */
-export const keyReportSchema = z.object({
-  /** As Status reports it now; empty while nothing is sealed. */
-  keyId: z.string(),
-  healthz: z.string(),
-  alarms: z.array(z.string()),
-  keys: z.array(
-    z.object({
-      name: z.string(),
-      role: z.string(),
-      backend: z.string(),
-      state: z.string(),
-      forSeconds: z.number(),
-      kekId: z.string().optional(),
-      lastProbeSeconds: seconds,
-      lastGoodContactSeconds: seconds,
-      /** For how long every answer to Encrypt has carried a record of this key. */
-      carriedForSeconds: seconds,
-      /** Since a Decrypt last needed this key. */
-      neededSeconds: seconds,
-      credentialExpires: z.string().optional(),
-      advice: z.string().optional(),
-      error: z.string().optional(),
-    }),
-  ),
-});
-
-export type KeyReport = z.infer<typeof keyReportSchema>;
+import type { KeyReport } from './key-report-schema.js';
 
 /** @param status - what Status would answer */
 export function keyReport(

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { rename } from 'node:fs/promises';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { hashKeyId, Metrics } from '../src/metrics.js';
+import { hashKeyId } from '../src/metrics-page.js';
+import { Metrics } from '../src/metrics.js';
 import { sealwax } from './command-line.js';
 import { atEndOfFile } from './end-of-file.js';
 import { startPlugin, type Plugin } from './plugin.js';
@@ -159,6 +160,19 @@ describe('what is counted', () => {
   });
 });
 
+test('a duration falls into every bucket whose bound it does not exceed', async () => {
+  const metrics = new Metrics('1.2.3');
+  const status = metrics.rpcs.of({ method: 'Status' });
+  for (const seconds of [0.0001, 0.00011, 3, 3.001]) status.record('OK', seconds);
+  const samples = samplesOf((await metrics.page()).text);
+  const buckets = ['0.0001', '0.00025', '1', '3', '+Inf'].map((le) =>
+    sumOf(samples, 'sealwax_rpc_duration_seconds_bucket', { method: 'Status', le }),
+  );
+  expect(buckets).toEqual([1, 2, 2, 3, 4]);
+  expect(sumOf(samples, 'sealwax_rpc_duration_seconds_count', { method: 'Status' })).toBe(4);
+  expect(sumOf(samples, 'sealwax_rpc_duration_seconds_sum', { method: 'Status' })).toBeCloseTo(6.00121);
+});
+
 describe('what backends report', () => {
   test('becomes a gauge under the name of the key, and goes when it no longer holds', async () => {
     const metrics = new Metrics('1.2.3');
@@ -167,11 +181,11 @@ describe('what backends report', () => {
     observer.fact('prod', { kind: 'credential-expiry', at });
     observer.fact('dr', { kind: 'credential-expiry', at });
     observer.fact('prod', { kind: 'gauge', name: 'sessions', value: 4 });
-    const before = samplesOf(await metrics.text());
+    const before = samplesOf((await metrics.page()).text);
     expect(sumOf(before, 'sealwax_credential_expiry_timestamp_seconds', { key: 'prod' })).toBe(at.getTime() / 1000);
     expect(sumOf(before, 'sealwax_backend_gauge', { key: 'prod', name: 'sessions' })).toBe(4);
     observer.fact('prod', { kind: 'credential-expiry', at: undefined });
-    const after = samplesOf(await metrics.text());
+    const after = samplesOf((await metrics.page()).text);
     expect(sumOf(after, 'sealwax_credential_expiry_timestamp_seconds', { key: 'prod' })).toBeUndefined();
     expect(sumOf(after, 'sealwax_credential_expiry_timestamp_seconds', { key: 'dr' })).toBe(at.getTime() / 1000);
   });
@@ -179,6 +193,6 @@ describe('what backends report', () => {
   test('alarms are counted', async () => {
     const metrics = new Metrics('1.2.3');
     metrics.observer.alarm('something');
-    expect(sumOf(samplesOf(await metrics.text()), 'sealwax_alarms_total')).toBe(1);
+    expect(sumOf(samplesOf((await metrics.page()).text), 'sealwax_alarms_total')).toBe(1);
   });
 });

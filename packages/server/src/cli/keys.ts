@@ -1,5 +1,5 @@
 import { loadConfig } from '../config/load.js';
-import { keyReportSchema, type KeyReport } from '../key-report.js';
+import { keyReportSchema, type KeyReport } from '../key-report-schema.js';
 import { refuseUnsafeEnvironment } from '../process-guard.js';
 import { check } from './check.js';
 
