@@ -34,6 +34,7 @@ export class KekGuard {
   readonly #watch: KekWatch;
   /** Pinned, and not yet wrapped under a KEK that works. */
   #unrescued: readonly HeldKey[] = [];
+  #rescuing: Promise<unknown> = Promise.resolve();
 
   constructor(options: KekGuardOptions) {
     this.#options = options;
@@ -89,6 +90,11 @@ export class KekGuard {
     if (this.#unrescued.length < before) this.#options.alarm(outcome);
   }
 
+  /** Resolves when the rescue that is under way is on disk: what it wraps may have no other copy. */
+  async rescued(): Promise<void> {
+    await this.#rescuing;
+  }
+
   async #lose(lost: LocalKeyRecord): Promise<void> {
     const { held, remembered, rescue, snapshots, cluster, alarm } = this.#options;
     // What an earlier loss made us wrap anew hangs on this KEK as well, though its annotation names another.
@@ -114,9 +120,13 @@ export class KekGuard {
     const { rescue, sealingLoops } = this.#options;
     const pinned = this.#unrescued;
     this.#unrescued = [];
-    const { rescued, failed, reason } = await rescueLocalKeys(pinned, { loops: sealingLoops(), rescue }).catch(
-      (error: unknown) => ({ rescued: 0, failed: pinned, reason: toBackendError(error, 'write the rescue file') }),
-    );
+    const rescuing = rescueLocalKeys(pinned, { loops: sealingLoops(), rescue }).catch((error: unknown) => ({
+      rescued: 0,
+      failed: pinned,
+      reason: toBackendError(error, 'write the rescue file'),
+    }));
+    this.#rescuing = Promise.all([this.#rescuing, rescuing]);
+    const { rescued, failed, reason } = await rescuing;
     this.#unrescued = [...this.#unrescued, ...failed];
     const why = reason?.message ?? 'no reason given';
     return [

@@ -232,7 +232,9 @@ export class KeyRing {
     void Promise.all(removed.map((loop) => loop.retire()));
   }
 
+  /** Ends everything, once a rescue that is under way is over. */
   async close(): Promise<void> {
+    await this.#guard.rescued();
     this.#closing.abort();
     this.#renewal.close();
     this.#publisher.close();

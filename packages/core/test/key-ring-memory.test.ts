@@ -6,7 +6,7 @@ import { ANNOTATION_NAME, encodeAnnotation, type EnvelopeParts } from '../src/en
 import { Remembered } from '../src/remembered.js';
 import { Rescue } from '../src/rescue.js';
 import { decodeEnvelope } from './decode-envelope.js';
-import { MemoryKms } from './memory-backend.js';
+import { Gate, MemoryKms } from './memory-backend.js';
 import { CLUSTER, memoryKey, openReadyRing, openRing, patience, ringConfig, sealedElsewhere } from './open-ring.js';
 import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
@@ -303,6 +303,23 @@ describe('a KEK version that is destroyed', () => {
 
     const third = await openReadyRing(kms, await openState(directory));
     expect(hex(await third.service.decrypt(old, patience))).toBe(hex(SEED));
+  });
+
+  test('is rescued to the end when the plugin is told to stop meanwhile', async () => {
+    const { kms, directory, old, ring } = await destroyed();
+    const gate = new Gate();
+    kms.before.wrap = gate.pass;
+    const { wrap: before } = kms.calls;
+    await turns(kms, 2);
+    await until(() => {
+      vi.advanceTimersByTime(60);
+      return kms.calls.wrap > before;
+    });
+    const closed = ring.close();
+    gate.open();
+    await closed;
+    const restarted = await openReadyRing(kms, await openState(directory));
+    expect(hex(await restarted.service.decrypt(old, patience))).toBe(hex(SEED));
   });
 
   test('is not rescued when it comes back in time', async () => {
