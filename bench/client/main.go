@@ -31,6 +31,8 @@ type job struct {
 	// spawn: the plugin to start, and whether Status must say "ok"
 	Command []string `json:"command"`
 	Healthy bool     `json:"healthy"`
+	// evict
+	Directories []string `json:"directories"`
 }
 
 func main() {
@@ -57,6 +59,8 @@ func run(args []string) error {
 		outcome, err = decryptSeeds(wanted)
 	case "spawn":
 		outcome, err = spawn(wanted)
+	case "evict":
+		outcome, err = evict(wanted)
 	default:
 		err = fmt.Errorf("no job is called %q", wanted.Do)
 	}

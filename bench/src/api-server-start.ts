@@ -3,8 +3,8 @@ import path from 'node:path';
 import { Cluster } from '@sealwax/e2e/cluster';
 import { sealwaxOnly } from '@sealwax/e2e/encryption-configuration';
 import { ForeignLocalKeys } from '@sealwax/e2e/foreign-local-keys';
-import { startHttpKey } from '@sealwax/e2e/http-kms/http-key';
 import { keySection } from '@sealwax/e2e/key-under-test';
+import { startVaultKey, type VaultKey } from '@sealwax/e2e/openbao/vault-key';
 import { Sealwax } from '@sealwax/e2e/sealwax';
 import { putSeededSecret, storedSecret } from '@sealwax/e2e/seeded-secrets';
 import { storageKey } from '@sealwax/e2e/stored-objects';
@@ -13,8 +13,6 @@ import type { Figure } from './figure.js';
 
 /** How long before the API server the plugin starts, at the most: until it holds what it remembers, if that is sooner. */
 const leadMs = 10_000;
-
-type HttpKey = Awaited<ReturnType<typeof startHttpKey>>;
 
 /** One state of etcd. */
 interface Stock {
@@ -37,7 +35,7 @@ export async function measureApiServerStart(
       )
     : [1, 1_000].map((localKeys) => ({ seeds: 1_000, localKeys }));
   const rounds = full ? 5 : 3;
-  const key = await startHttpKey(path.join(directory, 'kms'));
+  const key = await startVaultKey(path.join(directory, 'kms'));
   const figures: Figure[] = [];
   try {
     for (const [index, stock] of stocks.entries()) {
@@ -54,10 +52,10 @@ export async function measureApiServerStart(
 
 async function measureStock(
   directory: string,
-  key: HttpKey,
+  key: VaultKey,
   { stock, distanceMs, rounds }: { readonly stock: Stock; readonly distanceMs: number; readonly rounds: number },
 ): Promise<Figure[]> {
-  await key.harness.proxy.set({ kind: 'pass' });
+  await key.proxy.set({ kind: 'pass' });
   const plain = await plainCluster(path.join(directory, 'plain'), stock);
   const plugin = await Sealwax.configure(path.join(directory, 'sealed'));
   await plugin.writeConfig({
@@ -76,7 +74,7 @@ async function measureStock(
   await sealed.startApiServer();
   await sealed.stopApiServer();
   await fillSealed(sealed, key, { stock, keyId: (await plugin.client.status()).keyId });
-  await key.harness.proxy.set({ kind: 'delay', ms: distanceMs / 2 });
+  await key.proxy.set({ kind: 'delay', ms: distanceMs / 2 });
 
   const ms: Record<'plain' | 'cold' | 'remembered', number[]> = { plain: [], cold: [], remembered: [] };
   for (let round = 0; round < rounds; round += 1) {
@@ -148,7 +146,7 @@ async function plainCluster(directory: string, { seeds }: Stock): Promise<Cluste
 /** Secrets, each under a seed of its own. */
 async function fillSealed(
   cluster: Cluster,
-  key: HttpKey,
+  key: VaultKey,
   { stock, keyId }: { readonly stock: Stock; readonly keyId: string },
 ): Promise<void> {
   const foreign = await ForeignLocalKeys.wrap(key.harness, { count: stock.localKeys, keyName: 'prod', keyId });

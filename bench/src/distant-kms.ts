@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ForeignLocalKeys } from '@sealwax/e2e/foreign-local-keys';
-import { startHttpKey } from '@sealwax/e2e/http-kms/http-key';
 import { keySection } from '@sealwax/e2e/key-under-test';
 import { encodeDecryptRequest } from '@sealwax/e2e/kms-wire';
+import { startVaultKey, type VaultKey } from '@sealwax/e2e/openbao/vault-key';
 import type { Sealwax } from '@sealwax/e2e/sealwax';
 import { waitFor } from '@sealwax/e2e/wait-for';
 import type { Figure } from './figure.js';
@@ -16,11 +16,11 @@ const subject = 'sealwax';
 const seedLength = 32;
 const seedCount = 10_000;
 const inFlight = 64;
+/** Sealwax's default for `limits.unwrapConcurrency`. */
+const unwrapConcurrency = 16;
 /** An hour's probes and polls, once a minute each, in half a minute. */
 const compression = 120;
 const hourSeconds = 3600;
-
-type HttpKey = Awaited<ReturnType<typeof startHttpKey>>;
 
 interface DistantOptions {
   readonly client: LoadClient;
@@ -30,14 +30,18 @@ interface DistantOptions {
 }
 
 /**
- * Sealwax with a KMS that is some milliseconds away: a service that speaks HTTPS, behind a proxy that delays and counts.
+ * Sealwax with a KMS that is some milliseconds away: OpenBao, behind a proxy that delays and counts.
  *
  * `directory` has to be there.
  */
 export async function measureDistantKms(directory: string, options: DistantOptions): Promise<Figure[]> {
-  const key = await startHttpKey(path.join(directory, 'kms'));
+  const key = await startVaultKey(path.join(directory, 'kms'));
   try {
-    return [...(await seedsUnderManyKeys(directory, key, options)), ...(await idleHour(directory, key, options))];
+    return [
+      ...(await seedsUnderManyKeys(directory, key, options)),
+      ...(await oneSlowRecord(directory, key, options)),
+      ...(await idleHour(directory, key, options)),
+    ];
   } finally {
     await key.stop();
   }
@@ -46,7 +50,7 @@ export async function measureDistantKms(directory: string, options: DistantOptio
 /** 10,000 seeds opened once, when no local key of them is known, and once more; and what reaches the KMS. */
 async function seedsUnderManyKeys(
   directory: string,
-  key: HttpKey,
+  key: VaultKey,
   { client, localKeyCounts, distancesMs }: DistantOptions,
 ): Promise<Figure[]> {
   const figures: Figure[] = [];
@@ -61,14 +65,14 @@ async function seedsUnderManyKeys(
   const seedsFile = path.join(directory, 'seeds.json');
   for (const distanceMs of distancesMs) {
     for (const count of localKeyCounts) {
-      await key.harness.proxy.set({ kind: 'pass' });
+      await key.proxy.set({ kind: 'pass' });
       // A new process: it holds none of the local keys.
       const { stop } = await start(running, client);
       try {
         const { keyId } = await running.plugin.client.status();
         const foreign = await ForeignLocalKeys.wrap(key.harness, { count, keyName: 'prod', keyId });
         await writeSeeds(seedsFile, foreign);
-        await key.harness.proxy.set({ kind: 'delay', ms: distanceMs / 2 });
+        await key.proxy.set({ kind: 'delay', ms: distanceMs / 2 });
         const what = `10,000 seeds under ${count} local keys, KMS ${distanceMs} ms away`;
         for (const pass of ['first', 'second']) {
           const before = await counts(running.plugin, key);
@@ -80,6 +84,9 @@ async function seedsUnderManyKeys(
           once(`${what}, ${pass} pass, longest`, 'ms', mostMs);
           once(`${what}, ${pass} pass, unwraps`, 'calls', unwraps, `${pass === 'first' ? count : 0}`);
           once(`${what}, ${pass} pass, requests at the KMS`, 'calls', after.requests - before.requests);
+          // A connection takes one request at a time: with the one that is open already, as many as there are at the same time.
+          const most = after.connections - before.connections + 1;
+          once(`${what}, ${pass} pass, requests at a time at the most`, 'calls', most, `≤ ${unwrapConcurrency}`);
         }
         const before = await counts(running.plugin, key);
         for (const method of ['Encrypt', 'Decrypt', 'Status'] as const)
@@ -96,13 +103,43 @@ async function seedsUnderManyKeys(
       }
     }
   }
-  await key.harness.proxy.set({ kind: 'pass' });
+  await key.proxy.set({ kind: 'pass' });
+  running.plugin.client.close();
+  return figures;
+}
+
+/** The same first pass with one local key of a thousand whose unwrap takes seconds: those who need another must not wait for it. */
+async function oneSlowRecord(directory: string, key: VaultKey, { client }: DistantOptions): Promise<Figure[]> {
+  const count = 1_000;
+  const running = await sealwaxSubject(path.join(directory, 'slow'), {
+    sections: { probe: { intervalSeconds: hourSeconds }, keys: [keySection(key, { name: 'prod' })] },
+  });
+  const seedsFile = path.join(directory, 'slow-seeds.json');
+  const figures: Figure[] = [];
+  for (const slowMs of [0, 2_000]) {
+    const { stop } = await start(running, client);
+    try {
+      const { keyId } = await running.plugin.client.status();
+      const foreign = await ForeignLocalKeys.wrap(key.harness, { count, keyName: 'prod', keyId });
+      await writeSeeds(seedsFile, foreign);
+      await key.proxy.set({ kind: 'delay', ms: 2.5 });
+      key.proxy.hold({ containing: Buffer.from(foreign.ciphertext(0)).toString('base64'), ms: slowMs });
+      const { p99Ms, mostMs } = await client.decryptSeeds(running.socket, { seeds: seedsFile, inFlight });
+      const what = `10,000 seeds under ${count} local keys, KMS 5 ms away, one unwrap takes ${slowMs / 1_000} s more`;
+      figures.push({ name: `${what}, p99`, subject, unit: 'ms', values: [p99Ms] });
+      figures.push({ name: `${what}, longest`, subject, unit: 'ms', values: [mostMs] });
+    } finally {
+      await key.proxy.set({ kind: 'pass' });
+      key.proxy.hold(undefined);
+      await stop();
+    }
+  }
   running.plugin.client.close();
   return figures;
 }
 
 /** What an idle plugin asks of its KMS in an hour of probes and Status polls, and what that does to its memory. */
-async function idleHour(directory: string, key: HttpKey, { client }: DistantOptions): Promise<Figure[]> {
+async function idleHour(directory: string, key: VaultKey, { client }: DistantOptions): Promise<Figure[]> {
   const intervalSeconds = 60 / compression;
   const polls = hourSeconds / 60;
   const running = await sealwaxSubject(path.join(directory, 'idle'), {
@@ -110,12 +147,12 @@ async function idleHour(directory: string, key: HttpKey, { client }: DistantOpti
   });
   const { pid, stop } = await start(running, client);
   try {
-    const before = { requests: key.harness.proxy.requests, megabytes: await residentMb(pid) };
+    const before = { requests: key.proxy.requests, megabytes: await residentMb(pid) };
     for (let poll = 0; poll < polls; poll += 1) {
       await running.plugin.client.status();
       await new Promise((resolve) => setTimeout(resolve, intervalSeconds * 1_000));
     }
-    const after = { requests: key.harness.proxy.requests, megabytes: await residentMb(pid) };
+    const after = { requests: key.proxy.requests, megabytes: await residentMb(pid) };
     const hour = `an hour of probes and Status polls, ${compression} times as fast`;
     return [
       { name: `${hour}: requests at the KMS`, subject, unit: 'calls', values: [after.requests - before.requests] },
@@ -128,12 +165,20 @@ async function idleHour(directory: string, key: HttpKey, { client }: DistantOpti
   }
 }
 
-async function counts(plugin: Sealwax, key: HttpKey): Promise<{ readonly unwraps: number; readonly requests: number }> {
+interface Counts {
+  readonly unwraps: number;
+  readonly requests: number;
+  /** Opened so far. */
+  readonly connections: number;
+}
+
+async function counts(plugin: Sealwax, key: VaultKey): Promise<Counts> {
   // A call that was answered is counted, if a moment later.
   const metrics = await waitFor(async () => plugin.metrics(), { what: '/metrics', timeoutMs: 30_000 });
   return {
     unwraps: metrics.sum('sealwax_remote_calls_total', { operation: 'unwrap' }),
-    requests: key.harness.proxy.requests,
+    requests: key.proxy.requests,
+    connections: key.proxy.connections,
   };
 }
 

@@ -68,17 +68,31 @@ export class LoadClient {
     return loadSchema.parse(await this.#run({ do: 'decrypt', socket, seeds, inFlight }));
   }
 
-  /** The start of `command` until it answers Status: anything, or with `healthy` an "ok". */
+  /**
+   * The start of `command` until it answers Status: anything, or with `healthy` an "ok".
+   *
+   * @param options.path - where it looks for programs, for Node above all; ours when absent
+   */
   async spawn(
     socket: string,
-    { command, healthy }: { readonly command: readonly string[]; readonly healthy: boolean },
+    {
+      command,
+      healthy,
+      path: programs,
+    }: { readonly command: readonly string[]; readonly healthy: boolean; readonly path?: string | undefined },
   ): Promise<Spawn> {
-    return spawnSchema.parse(await this.#run({ do: 'spawn', socket, command, healthy }));
+    const environment = programs === undefined ? process.env : { ...process.env, PATH: programs };
+    return spawnSchema.parse(await this.#run({ do: 'spawn', socket, command, healthy }, environment));
   }
 
-  async #run(job: unknown): Promise<unknown> {
+  /** Has the system's disk cache forget all files below `directories`, but for what processes have mapped. */
+  async evict(directories: readonly string[]): Promise<void> {
+    await this.#run({ do: 'evict', directories });
+  }
+
+  async #run(job: unknown, environment = process.env): Promise<unknown> {
     const [command = '', ...args] = pinned(clientCore, [this.#binary, JSON.stringify(job)]);
-    const { stdout } = await execFileAsync(command, args);
+    const { stdout } = await execFileAsync(command, args, { env: environment });
     return JSON.parse(stdout);
   }
 }

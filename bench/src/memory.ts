@@ -20,6 +20,11 @@ export async function measureMemory(
     try {
       await untilIdle(pid);
       await record('memory, idle', '≤ 54 MB');
+      if (subject.scrape !== undefined) {
+        // As whoever watches it does; what writes the page is loaded for the first one.
+        await subject.scrape();
+        await record('memory, idle, after /metrics was read');
+      }
       await callHalf(subject, client);
       await record('memory after 100,000 calls');
       await callHalf(subject, client);

@@ -9,7 +9,7 @@ import type { Figure } from './figure.js';
 import { LoadClient } from './load-client.js';
 import { measureMemory } from './memory.js';
 import { load, machineNow, readReport, writeReport } from './report.js';
-import { measureBackends, measureStart } from './start-time.js';
+import { measureBackends, measureColdStart, measureStart } from './start-time.js';
 import { otherSubject, referenceSubject, sealwaxSubject, type Subject } from './subject.js';
 import { table } from './table.js';
 import { measureThroughput } from './throughput.js';
@@ -89,6 +89,7 @@ async function measure({ wanted, full, against }: Options, directory: string): P
       const rounds = full ? 40 : 12;
       return [
         ...(await measureStart(subjects, { client, rounds })),
+        ...(await measureColdStart(await own('cold'), subjects, { client, rounds: Math.ceil(rounds / 4) })),
         ...(await measureBackends(await own('backends'), { client, rounds: Math.ceil(rounds / 4) })),
       ];
     },

@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { freePort } from '@sealwax/e2e/free-port';
 import type { Figure } from './figure.js';
@@ -9,6 +10,13 @@ interface StartOptions {
   readonly client: LoadClient;
   readonly rounds: number;
 }
+
+/** Where what is started has its files. */
+const programs = [
+  path.resolve(import.meta.dirname, '../../packages/server/dist'),
+  path.resolve(import.meta.dirname, '../../packages/server/.compile-cache'),
+  import.meta.dirname,
+];
 
 /** Time from the start of the process until Status says "ok". */
 export async function measureStart(subjects: readonly Subject[], { client, rounds }: StartOptions): Promise<Figure[]> {
@@ -21,6 +29,32 @@ export async function measureStart(subjects: readonly Subject[], { client, round
       { name: `${what}, CPU`, subject, unit: 'ms', values: values.map(({ cpuMs }) => cpuMs) },
     ];
   });
+}
+
+/** The same after the system forgot Node and all files of the program, as after a boot. */
+export async function measureColdStart(
+  directory: string,
+  subjects: readonly Subject[],
+  { client, rounds }: StartOptions,
+): Promise<Figure[]> {
+  // A copy: what we run ourselves is mapped, and stays in memory.
+  const nodeDirectory = path.join(directory, 'node');
+  await mkdir(nodeDirectory, { recursive: true });
+  await copyFile(process.execPath, path.join(nodeDirectory, 'node'));
+  const directories = [nodeDirectory, ...programs.filter((folder) => existsSync(folder))];
+  const spawns = await alternate(subjects, {
+    client,
+    rounds,
+    healthy: true,
+    path: [nodeDirectory, process.env['PATH']].join(path.delimiter),
+    before: () => client.evict(directories),
+  });
+  return subjects.map(({ name: subject }, index) => ({
+    name: 'start until Status is ok, cold disk cache',
+    subject,
+    unit: 'ms',
+    values: (spawns[index] ?? []).map(({ ms }) => ms),
+  }));
 }
 
 /**
@@ -55,13 +89,19 @@ export async function measureBackends(directory: string, { client, rounds }: Sta
 /** The starts of each subject, one a round. */
 async function alternate(
   subjects: readonly Subject[],
-  { client, rounds, healthy }: StartOptions & { readonly healthy: boolean },
+  {
+    client,
+    rounds,
+    before,
+    ...options
+  }: StartOptions & { readonly healthy: boolean; readonly path?: string; readonly before?: () => Promise<void> },
 ): Promise<Spawn[][]> {
   const spawns: Spawn[][] = subjects.map(() => []);
   // The first fills the disk cache and, where Node has one, the cache of compiled code.
   for (let round = -1; round < rounds; round += 1) {
     for (const [index, { socket, command }] of subjects.entries()) {
-      const spawn = await client.spawn(socket, { command, healthy });
+      await before?.();
+      const spawn = await client.spawn(socket, { command, ...options });
       if (round >= 0) spawns[index]?.push(spawn);
     }
   }
@@ -89,6 +129,7 @@ async function configs(directory: string): Promise<Readonly<Record<string, unkno
       key: 'projects/prod-kms/locations/europe-west3/keyRings/kubernetes/cryptoKeys/kms',
       auth: { method: 'metadata-server' },
     },
+    hsm: { module: path.join(directory, 'no-module.so'), token: { label: 'kms' }, key: { label: 'kms' } },
     vault: { address: nowhere, key: 'kms', auth: { method: 'token', tokenFile: secretFile } },
   };
 }

@@ -12,6 +12,8 @@ export interface Subject {
   readonly logPath: string;
   /** What starts it, held to its core. */
   readonly command: readonly string[];
+  /** Reads its metrics, where it has any. */
+  readonly scrape?: () => Promise<unknown>;
 }
 
 /** What a user has who writes nothing into the config but the keys: logs, metrics and limits are on. */
@@ -50,6 +52,7 @@ export async function sealwaxSubject(
   return {
     name,
     plugin,
+    scrape: () => plugin.metrics(),
     socket: plugin.socketPath,
     logPath: plugin.logPath,
     command: pinned(serverCore, [sealwaxCommand, 'serve', '--config', plugin.configPath]),

@@ -2,7 +2,7 @@ import { once, setMaxListeners } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HttpRelay, type HttpFault, type HttpRelayOptions } from './http-relay.js';
+import { HttpRelay, type Hold, type HttpFault, type HttpRelayOptions } from './http-relay.js';
 import { waitFor } from './wait-for.js';
 
 /** What happens to traffic from now on; connections that are open already are no exception. */
@@ -67,8 +67,17 @@ export class FaultProxy {
 
   /** HTTP requests that arrived whole since the start. */
   get requests(): number {
+    return this.#http.requests;
+  }
+
+  /** Keeps some requests back; `undefined` ends that. */
+  hold(hold: Hold | undefined): void {
+    this.#http.hold = hold;
+  }
+
+  get #http(): HttpRelay {
     if (this.#relay === undefined) throw new Error('a proxy without `http` sees no requests');
-    return this.#relay.requests;
+    return this.#relay;
   }
 
   /** Resolves when `fault` is in force. */

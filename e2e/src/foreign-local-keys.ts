@@ -47,6 +47,13 @@ export class ForeignLocalKeys {
     return new ForeignLocalKeys(keyId, wrapped);
   }
 
+  /** What the KMS made of the local key number `index`. */
+  ciphertext(index: number): Uint8Array {
+    const [record] = this.#wrapped[index]?.records ?? [];
+    if (record === undefined) throw new RangeError(`no local key ${index}`);
+    return record.ciphertext;
+  }
+
   /** What the node that made the local key number `index` would have answered to Encrypt; beyond the last one they are used again. */
   seal(index: number, seed: Uint8Array): Sealed {
     const wrapped = this.#wrapped[index % this.#wrapped.length];

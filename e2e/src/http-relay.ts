@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What an HTTP relay does in the service's place. */
 export type HttpFault =
@@ -16,6 +17,13 @@ export type HttpFault =
     }
   /** Every answer breaks off in the middle of its body. */
   | { readonly kind: 'cut' };
+
+/** Requests that the relay keeps back for a while; all others pass. */
+export interface Hold {
+  /** Anywhere in the body. */
+  readonly containing: string;
+  readonly ms: number;
+}
 
 export interface HttpRelayOptions {
   /** For a service that speaks TLS: what the relay shows to clients, and the CA of the service itself. */
@@ -35,6 +43,7 @@ const KEEP_ALIVE_MS = 600_000;
 /** Hands HTTP/1.1 requests on to a service on loopback; ends TLS, so that it can answer by itself. */
 export class HttpRelay {
   fault: HttpFault | undefined;
+  hold: Hold | undefined;
   readonly port: number;
   readonly #server: http.Server | https.Server;
   readonly #agent: http.Agent;
@@ -90,6 +99,7 @@ export class HttpRelay {
   ): Promise<void> {
     const asked = await buffer(request);
     this.#requests += 1;
+    if (this.hold !== undefined && asked.includes(this.hold.containing)) await sleep(this.hold.ms);
     if (this.fault?.kind === 'answer') {
       const { status, retryAfterSeconds, body = '{}', headers } = this.fault;
       const after = retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) };
