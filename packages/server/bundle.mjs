@@ -6,7 +6,7 @@
  *
  * A built-in backend is part of it, as `dist/backend-<name>.js`, and no peer to be installed: from outside each would bring its own copy of core and
  * zod and the many files of its SDK (half the time until the first RPC), and its version might not fit. Outside stays what a bundle cannot
- * hold: native modules, and backends that run a file of their own as another process. Those, and vendors' backends, are found by Node's own rules.
+ * hold: the process that loads a PKCS #11 module through a native addon. That, and vendors' backends, are found by Node's own rules.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
@@ -15,16 +15,12 @@ import path from 'node:path';
 import { rolldown } from 'rolldown';
 import { minify } from 'rolldown/utils';
 
-/** Backends with native modules or processes of their own. */
-const OUTSIDE = ['hsm'];
-
 const packages = path.resolve(import.meta.dirname, '..');
 const dist = path.join(import.meta.dirname, 'dist');
 const source = (...steps) => path.join(packages, ...steps);
 const backends = readdirSync(packages)
   .filter((folder) => folder.startsWith('backend-'))
-  .map((folder) => folder.slice('backend-'.length))
-  .filter((name) => !OUTSIDE.includes(name));
+  .map((folder) => folder.slice('backend-'.length));
 
 const resolve = {
   // The sources and not what tsc made of them: a stack trace then points at TypeScript.
@@ -37,7 +33,13 @@ const output = {
   sourcemap: true,
   entryFileNames: '[name].js',
   // rolldown joins the names of all entries that need a chunk.
-  chunkFileNames: ({ name }) => (name.startsWith('vendor') ? 'vendor-[hash].js' : 'chunk-[name]-[hash].js'),
+  chunkFileNames({ name, moduleIds }) {
+    if (name.startsWith('vendor')) return 'vendor-[hash].js';
+    // So that a stack trace says whose code it is.
+    const owners = new Set(moduleIds.map((id) => /\/(backend-\w+)\/src\//.exec(id)?.[1]));
+    const [owner] = owners;
+    return owners.size === 1 && owner !== undefined ? `${owner}-[name]-[hash].js` : 'chunk-[name]-[hash].js';
+  },
 };
 
 /** CommonJS modules ask for their folder, and an ES module has none. What they make of it are paths of files that only their other functions read. */
@@ -103,7 +105,7 @@ async function bundlePlugin() {
     },
     platform: 'node',
     resolve,
-    external: [/\.node$/, ...OUTSIDE.map((name) => `@sealwax/backend-${name}`)],
+    external: [/\.node$/],
     plugins: [httpWithoutFetch, withoutProtoLoader, foldersOfCommonJs],
   });
   // Apart from our own code, which stays as readable as it is: stack traces point there.

@@ -64,8 +64,8 @@ export async function findBackend(name: string, places: BackendPlaces): Promise<
 async function findBuiltIn(name: string, ofPackage: string, places: BackendPlaces): Promise<FoundBackend | string> {
   const bundled = new URL(`./backend-${name}.js`, import.meta.url);
   if (existsSync(bundled)) {
-    // In the bundle, its chunk or the source that the chunk's map names.
-    const paths = [fileURLToPath(bundled), `/backend-${name}/src/`];
+    // Its own chunks begin with the same name; the sources are for those who have Node read the maps.
+    const paths = [fileURLToPath(bundled).replace(/\.js$/, ''), `/backend-${name}/src/`];
     return { name: ofPackage, version, paths, url: bundled.href };
   }
   return (await findPackage(ofPackage, places)) ?? notInstalled(ofPackage, places);
