@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { openBackend, type Harness } from '@sealwax/core/conformance';
 import { seal, type StoredRecord } from './envelope-format-1.js';
 import type { Sealed } from './kms-wire.js';
@@ -33,6 +34,7 @@ export class ForeignLocalKeys {
   ): Promise<ForeignLocalKeys> {
     const opened = await openBackend(harness);
     const { signal } = new AbortController();
+    setMaxListeners(atATime, signal);
     const wrapped: WrappedLocalKey[] = [];
     const work = async (): Promise<void> => {
       while (wrapped.length < count) {
