@@ -84,13 +84,14 @@ async function measure({ wanted, full, against }: Options, directory: string): P
     return made;
   };
   const measures: Readonly<Record<Part, () => Promise<Figure[]>>> = {
-    throughput: async () => measureThroughput(subjects, { client, rounds: full ? 15 : 5, secondsEach: full ? 2 : 0.6 }),
+    throughput: async () =>
+      measureThroughput(subjects, { client, rounds: full ? 15 : 11, secondsEach: full ? 2 : 0.4 }),
     start: async () => {
       const rounds = full ? 40 : 12;
       return [
         ...(await measureStart(subjects, { client, rounds })),
         ...(await measureColdStart(await own('cold'), subjects, { client, rounds: Math.ceil(rounds / 4) })),
-        ...(await measureBackends(await own('backends'), { client, rounds: Math.ceil(rounds / 4) })),
+        ...(await measureBackends(await own('backends'), { client, rounds: Math.ceil(rounds / 2) })),
       ];
     },
     memory: async () => measureMemory(subjects, { client }),

@@ -232,12 +232,12 @@ export class KeyRing {
     void Promise.all(removed.map((loop) => loop.retire()));
   }
 
-  /** Ends everything, once a rescue that is under way is over. */
+  /** Ends everything, its keys once a rescue that is under way is over. */
   async close(): Promise<void> {
-    await this.#guard.rescued();
     this.#closing.abort();
     this.#renewal.close();
     this.#publisher.close();
+    await this.#guard.rescued();
     await Promise.all([...this.#loops.map((loop) => loop.close()), this.#remembered?.close()]);
     this.#held.clear();
   }
