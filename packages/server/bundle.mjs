@@ -108,7 +108,7 @@ async function bundlePlugin() {
     external: [/\.node$/],
     plugins: [httpWithoutFetch, withoutProtoLoader, foldersOfCommonJs],
   });
-  // Apart from our own code, which stays as readable as it is: stack traces point there.
+  // Apart from our own code, whose chunks alone keep their maps: Node reads the map of every file that has one, at once.
   const vendor = { name: 'vendor', test: /node_modules/, entriesAware: true };
   const { output: chunks } = await bundle.write({ ...output, codeSplitting: { groups: [vendor] } });
   await bundle.close();

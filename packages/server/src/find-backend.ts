@@ -64,7 +64,7 @@ export async function findBackend(name: string, places: BackendPlaces): Promise<
 async function findBuiltIn(name: string, ofPackage: string, places: BackendPlaces): Promise<FoundBackend | string> {
   const bundled = new URL(`./backend-${name}.js`, import.meta.url);
   if (existsSync(bundled)) {
-    // Its own chunks begin with the same name; the sources are for those who have Node read the maps.
+    // In the bundle, whose chunks of a backend begin with its name, or the source that a chunk's map names.
     const paths = [fileURLToPath(bundled).replace(/\.js$/, ''), `/backend-${name}/src/`];
     return { name: ofPackage, version, paths, url: bundled.href };
   }
