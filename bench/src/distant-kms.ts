@@ -69,9 +69,7 @@ async function seedsUnderManyKeys(
       // A new process: it holds none of the local keys.
       const { stop } = await start(running, client);
       try {
-        const { keyId } = await running.plugin.client.status();
-        const foreign = await ForeignLocalKeys.wrap(key.harness, { count, keyName: 'prod', keyId });
-        await writeSeeds(seedsFile, foreign);
+        await sealSeeds(seedsFile, { key, plugin: running.plugin, localKeys: count });
         await key.proxy.set({ kind: 'delay', ms: distanceMs / 2 });
         const what = `10,000 seeds under ${count} local keys, KMS ${distanceMs} ms away`;
         for (const pass of ['first', 'second']) {
@@ -119,9 +117,7 @@ async function oneSlowRecord(directory: string, key: VaultKey, { client }: Dista
   for (const slowMs of [0, 2_000]) {
     const { stop } = await start(running, client);
     try {
-      const { keyId } = await running.plugin.client.status();
-      const foreign = await ForeignLocalKeys.wrap(key.harness, { count, keyName: 'prod', keyId });
-      await writeSeeds(seedsFile, foreign);
+      const foreign = await sealSeeds(seedsFile, { key, plugin: running.plugin, localKeys: count });
       await key.proxy.set({ kind: 'delay', ms: 2.5 });
       key.proxy.hold({ containing: Buffer.from(foreign.ciphertext(0)).toString('base64'), ms: slowMs });
       const { p99Ms, mostMs } = await client.decryptSeeds(running.socket, { seeds: seedsFile, inFlight });
@@ -182,12 +178,18 @@ async function counts(plugin: Sealwax, key: VaultKey): Promise<Counts> {
   };
 }
 
-/** Distinct seeds for `LoadClient.decryptSeeds`, by turns under each of the local keys. */
-async function writeSeeds(file: string, foreign: ForeignLocalKeys): Promise<void> {
+/** Distinct seeds for `LoadClient.decryptSeeds`, by turns under each of as many local keys that the plugin has never seen. */
+async function sealSeeds(
+  file: string,
+  { key, plugin, localKeys }: { readonly key: VaultKey; readonly plugin: Sealwax; readonly localKeys: number },
+): Promise<ForeignLocalKeys> {
+  const { keyId } = await plugin.client.status();
+  const foreign = await ForeignLocalKeys.wrap(key.harness, { count: localKeys, keyName: 'prod', keyId });
   const seeds = Array.from({ length: seedCount }, (_, index) => {
     const seed = randomBytes(seedLength);
     const request = encodeDecryptRequest(foreign.seal(index, seed), `seed-${index}`);
     return { seed: seed.toString('base64'), request: Buffer.from(request).toString('base64') };
   });
   await writeFile(file, JSON.stringify(seeds), { mode: 0o600 });
+  return foreign;
 }
