@@ -1,5 +1,5 @@
 import { AssertionError } from 'node:assert/strict';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, type TestContext } from 'vitest';
 import { conformanceCases, type Harness } from '../../src/conformance/index.js';
 import { FLAWS } from './flaws/all.js';
 import { buildModule, littleHarness } from './little-harness.js';
@@ -25,8 +25,8 @@ describe('a good backend passes', () => {
   for (const { name, run } of conformanceCases(good.harness)) test(name, { timeout: TIMEOUT_MS }, run);
 });
 
-/** One case, on a backend with a flaw: it must fail. */
-const catches = async (name: string, flaw: string) => {
+/** One case, on a backend with a flaw: it must fail. What several tests share at a time cannot tell whose an expectation is, so each brings its own. */
+const catches = async (name: string, flaw: string, { expect }: Pick<TestContext, 'expect'>) => {
   const { harness, stop } = await littleHarness(built.moduleUrl, flaw);
   try {
     await expect(caseNamed(harness, name).run()).rejects.toThrow(AssertionError);
@@ -43,11 +43,11 @@ describe('a backend that', () => {
 
   describe.concurrent('waiting does no harm', () => {
     for (const { flaw, name } of together)
-      test(`${flaw} is caught by "${name}"`, { timeout: TIMEOUT_MS }, () => catches(name, flaw));
+      test(`${flaw} is caught by "${name}"`, { timeout: TIMEOUT_MS }, (context) => catches(name, flaw, context));
   });
 
   for (const { flaw, name } of alone)
-    test(`${flaw} is caught by "${name}"`, { timeout: TIMEOUT_MS }, () => catches(name, flaw));
+    test(`${flaw} is caught by "${name}"`, { timeout: TIMEOUT_MS }, (context) => catches(name, flaw, context));
 });
 
 describe('a module that', () => {
