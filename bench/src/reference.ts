@@ -4,11 +4,12 @@
  *
  * No check of what callers send, no metrics, no log, no limit: a server to compare with, not to run.
  *
- * `node reference.js SOCKET`
+ * `node reference.js SOCKET [FLAG…]`: V8's flags, set once it listens as Sealwax does
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { createServer, type ServerHttp2Stream } from 'node:http2';
+import { setFlagsFromString } from 'node:v8';
 
 const nonceLength = 12;
 const tagLength = 16;
@@ -98,7 +99,9 @@ const server = createServer();
 server.on('stream', (stream, headers) => {
   serve(stream, headers[':path']);
 });
-const [, , socket = ''] = process.argv;
+const [, , socket = '', ...flags] = process.argv;
 rmSync(socket, { force: true });
-server.listen(socket);
+server.listen(socket, () => {
+  for (const flag of flags) setFlagsFromString(flag);
+});
 process.once('SIGTERM', () => process.exit(0));

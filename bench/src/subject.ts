@@ -22,15 +22,15 @@ const shipped = { log: {}, probe: {}, publish: {} } as const;
 /** The name of the one that others are compared with. */
 export const referenceName = 'reference';
 
-/** The floor, under the flags of Node that `bin/sealwax` gives. */
+/** The floor, under the flags that Sealwax sets. */
 export async function referenceSubject(directory: string): Promise<Subject> {
   const program = path.join(import.meta.dirname, 'reference.js');
-  const launcher = await readFile(sealwaxCommand, 'utf8');
-  const flags = /^exec node (.*?) "/m.exec(launcher)?.[1];
-  if (flags === undefined) throw new Error(`${sealwaxCommand} starts Node in another way`);
+  const setter = path.resolve(import.meta.dirname, '../../packages/server/src/cli/v8-flags.ts');
+  const flags = [...(await readFile(setter, 'utf8')).matchAll(/'(--[^']+)'/g)].flatMap(([, flag]) => flag ?? []);
+  if (flags.length === 0) throw new Error(`${setter} names no flags`);
   return prepare(directory, {
     name: referenceName,
-    command: (socket) => ['node', ...flags.split(' '), program, socket],
+    command: (socket) => ['node', program, socket, ...flags],
   });
 }
 

@@ -11,6 +11,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import { rolldown } from 'rolldown';
 import { minify } from 'rolldown/utils';
@@ -73,14 +74,35 @@ const httpWithoutFetch = {
   },
 };
 
-/** grpc-js loads .proto files for two services that are not offered: a third of a megabyte to be read at each start for nothing. */
-const withoutProtoLoader = {
-  name: 'without-proto-loader',
-  resolveId(id, importer) {
-    return id === '@grpc/proto-loader' && /\/grpc-js\/.*\/(channelz|orca)\.js$/.test(importer ?? '') ? `\0${id}` : null;
-  },
+/** What libraries load for what is not used here, each a part of every start: the client and .proto files for two services of grpc-js, threads for pino's logs. */
+const needless = [
+  { by: /\/grpc-js\/.*\/(channelz|orca)\.js$/, ids: ['@grpc/proto-loader', './make-client', './channel-credentials'] },
+  { by: /\/pino\/lib\/(tools|transport)\.js$/, ids: ['worker_threads', 'thread-stream'] },
+];
+const withoutNeedless = {
+  name: 'without-needless',
+  resolveId: (id, importer = '') =>
+    needless.some(({ by, ids }) => by.test(importer) && ids.includes(id)) ? '\0needless' : null,
+  load: (id) => (id === '\0needless' ? 'module.exports = {};' : null),
+};
+
+/** grpc-js as the server needs it: its index loads the client too, twice as much again, which only some backends need. */
+const grpcServerAlone = {
+  name: 'grpc-server-alone',
+  resolveId: (id, importer = '') =>
+    id === '@grpc/grpc-js' && importer.startsWith(source('server/src/')) ? '\0grpc-server' : null,
   load(id) {
-    return id === '\0@grpc/proto-loader' ? 'module.exports = {};' : null;
+    if (id !== '\0grpc-server') return null;
+    const grpc = path.dirname(createRequire(import.meta.url).resolve('@grpc/grpc-js'));
+    const from = (module) => `from ${JSON.stringify(path.join(grpc, module))};`;
+    return [
+      `export { Server } ${from('server.js')}`,
+      `export { ServerCredentials } ${from('server-credentials.js')}`,
+      `export { Metadata } ${from('metadata.js')}`,
+      `export { Status as status } ${from('constants.js')}`,
+      // What protoc makes has a client beside each service; nothing calls it, and it is left out.
+      'export const Client = undefined, makeGenericClientConstructor = undefined;',
+    ].join('\n');
   },
 };
 
@@ -106,7 +128,8 @@ async function bundlePlugin() {
     platform: 'node',
     resolve,
     external: [/\.node$/],
-    plugins: [httpWithoutFetch, withoutProtoLoader, foldersOfCommonJs],
+    treeshake: { manualPureFunctions: ['makeGenericClientConstructor'] },
+    plugins: [httpWithoutFetch, withoutNeedless, grpcServerAlone, foldersOfCommonJs],
   });
   // Apart from our own code, whose chunks alone keep their maps: Node reads the map of every file that has one, at once.
   const vendor = { name: 'vendor', test: /node_modules/, entriesAware: true };

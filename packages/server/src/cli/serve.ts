@@ -3,6 +3,7 @@ import { openLog } from '../log.js';
 import { closeDebugDoors, refuseUnsafeEnvironment } from '../process-guard.js';
 import { serve } from '../serve.js';
 import { surviveStrayRejections } from '../stray-rejection.js';
+import { setV8Flags } from './v8-flags.js';
 
 /** `sealwax serve`: returns when the server runs; the process ends by a signal. */
 export async function runServer(configFile: string): Promise<void> {
@@ -36,4 +37,5 @@ export async function runServer(configFile: string): Promise<void> {
   });
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  setV8Flags();
 }
