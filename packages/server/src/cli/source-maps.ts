@@ -17,7 +17,13 @@ export function pointStackTracesAtSources(): void {
     [String(error), ...frames.map((frame) => `    at ${sourceOf(frame)}`)].join('\n');
 }
 
-function sourceOf(frame: NodeJS.CallSite): string {
+/** A frame of V8's, whose types leave out that it shows itself as a line of a stack trace, and that eval has no file. */
+interface Frame extends Pick<NodeJS.CallSite, 'getLineNumber' | 'getColumnNumber'> {
+  getFileName(): string | null | undefined;
+  toString(): string;
+}
+
+function sourceOf(frame: Frame): string {
   const shown = String(frame);
   const [name, line, column] = [frame.getFileName(), frame.getLineNumber(), frame.getColumnNumber()];
   if (name === null || name === undefined || line === null || column === null) return shown;

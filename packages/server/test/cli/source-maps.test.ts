@@ -15,10 +15,15 @@ const MAP = {
   mappings: 'AAEI',
 };
 
-const { prepareStackTrace } = Error;
+// The test runner has one of its own.
+const ofRunner = Object.getOwnPropertyDescriptor(Error, 'prepareStackTrace');
 beforeEach(pointStackTracesAtSources);
 afterEach(() => {
-  Error.prepareStackTrace = prepareStackTrace;
+  Object.defineProperty(
+    Error,
+    'prepareStackTrace',
+    ofRunner ?? { value: undefined, configurable: true, writable: true },
+  );
 });
 
 /** What CODE throws, with `map` beside it. */
