@@ -29,8 +29,8 @@ function describe(state: KeyState, facts: Facts): KeyReport['keys'][number] {
     lastGoodContactSeconds: inSeconds(state.lastGoodContactMs),
     carriedForSeconds: inSeconds(state.carriedForMs),
     neededSeconds: inSeconds(state.neededMs),
-    credentialExpires: facts.credentialExpiry(name)?.toISOString(),
-    advice: facts.advice(name),
+    credentialExpires: facts.credentialExpiry.get(name)?.toISOString(),
+    advice: facts.advice.get(name),
     error: error === undefined ? undefined : `${error.code}: ${error.message}`,
   };
 }

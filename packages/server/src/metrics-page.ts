@@ -76,7 +76,7 @@ function showWhatWasNoted(metrics: Metrics, { version, registry }: { version: st
     registers,
     collect() {
       this.reset();
-      for (const [key, at] of metrics.credentialExpiry) this.set({ key }, at.getTime() / 1000);
+      for (const [key, at] of metrics.facts.credentialExpiry) this.set({ key }, at.getTime() / 1000);
     },
   });
   new Counter({
@@ -116,7 +116,7 @@ function showWhatWasNoted(metrics: Metrics, { version, registry }: { version: st
     registers,
     collect() {
       this.reset();
-      for (const [key, gauges] of metrics.backendGauges) {
+      for (const [key, gauges] of metrics.facts.gauges) {
         for (const [name, value] of gauges) this.set({ key, name }, value);
       }
     },

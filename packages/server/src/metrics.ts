@@ -1,5 +1,6 @@
 import type { KeyRing, Observer } from '@sealwax/core';
 import { CallFigures } from './call-figures.js';
+import type { Facts } from './facts.js';
 import type { LoadedKey } from './load-backend.js';
 
 const RPC_BOUNDS_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 3];
@@ -12,16 +13,14 @@ export interface MetricsPage {
 }
 
 /**
- * Everything that `/metrics` shows, but for what is read from the ring. Names and meanings: docs/operations.md.
+ * Everything that `/metrics` shows, but for what is read from the ring and from what backends reported. Names and meanings: docs/operations.md.
  *
  * Only noted here. The library that writes the page is loaded when somebody asks for it: it would cost each start time and memory.
  */
 export class Metrics {
   readonly rpcs = new CallFigures<'method'>(RPC_BOUNDS_SECONDS);
   readonly remoteCalls = new CallFigures<'key' | 'operation'>(REMOTE_BOUNDS_SECONDS);
-  readonly credentialExpiry = new Map<string, Date>();
-  /** Figures that backends report, by key and name. */
-  readonly backendGauges = new Map<string, Map<string, number>>();
+  readonly facts: Facts;
   readonly configReloads = { ok: 0, refused: 0 };
   keyId: string | undefined;
   keyIdChanges = 0;
@@ -32,8 +31,9 @@ export class Metrics {
   #ring: KeyRing | undefined;
   #page: Promise<() => Promise<MetricsPage>> | undefined;
 
-  constructor(version: string) {
+  constructor(version: string, facts: Facts) {
     this.#version = version;
+    this.facts = facts;
   }
 
   async page(): Promise<MetricsPage> {
@@ -71,15 +71,7 @@ export class Metrics {
       alarm: () => {
         this.alarms += 1;
       },
-      fact: (key, fact) => {
-        if (fact.kind === 'gauge') {
-          const gauges = this.backendGauges.get(key) ?? new Map<string, number>();
-          this.backendGauges.set(key, gauges.set(fact.name, fact.value));
-        }
-        if (fact.kind !== 'credential-expiry') return;
-        if (fact.at === undefined) this.credentialExpiry.delete(key);
-        else this.credentialExpiry.set(key, fact.at);
-      },
+      fact: () => undefined,
     };
   }
 }

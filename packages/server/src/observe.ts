@@ -37,9 +37,8 @@ export function observe({ log, metrics, facts, traces }: ObserveOptions): Observ
       log.error({ alarm: true }, text);
     },
     fact(key, fact) {
-      count.fact(key, fact);
       // A key that goes on failing is opened again and again, and gives the same advice each time.
-      if (fact.kind === 'advice' && fact.text !== facts.advice(key)) log.info({ key }, fact.text);
+      if (fact.kind === 'advice' && fact.text !== facts.advice.get(key)) log.info({ key }, fact.text);
       facts.note(key, fact);
     },
   };

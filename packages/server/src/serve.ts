@@ -31,8 +31,8 @@ export interface Running {
  * @throws {ConfigError} when the socket cannot be made, or remembered local keys need a key that is not configured
  */
 export async function serve(config: LoadedConfig, configFile: string, log: Log): Promise<Running> {
-  const metrics = new Metrics(version);
   const facts = new Facts();
+  const metrics = new Metrics(version, facts);
   // A tracing library costs start time and memory: most clusters have no collector.
   const traces = config.traces && new (await import('./traces.js')).Traces(config.traces);
   const observer = observe({ log, metrics, facts, traces });

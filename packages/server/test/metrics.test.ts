@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { rename } from 'node:fs/promises';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { Facts } from '../src/facts.js';
 import { hashKeyId } from '../src/metrics-page.js';
 import { Metrics } from '../src/metrics.js';
 import { sealwax } from './command-line.js';
@@ -161,7 +162,7 @@ describe('what is counted', () => {
 });
 
 test('a duration falls into every bucket whose bound it does not exceed', async () => {
-  const metrics = new Metrics('1.2.3');
+  const metrics = new Metrics('1.2.3', new Facts());
   const status = metrics.rpcs.of({ method: 'Status' });
   for (const seconds of [0.0001, 0.00011, 3, 3.001]) status.record('OK', seconds);
   const samples = samplesOf((await metrics.page()).text);
@@ -175,23 +176,23 @@ test('a duration falls into every bucket whose bound it does not exceed', async 
 
 describe('what backends report', () => {
   test('becomes a gauge under the name of the key, and goes when it no longer holds', async () => {
-    const metrics = new Metrics('1.2.3');
-    const { observer } = metrics;
+    const facts = new Facts();
+    const metrics = new Metrics('1.2.3', facts);
     const at = new Date('2030-01-01T00:00:00Z');
-    observer.fact('prod', { kind: 'credential-expiry', at });
-    observer.fact('dr', { kind: 'credential-expiry', at });
-    observer.fact('prod', { kind: 'gauge', name: 'sessions', value: 4 });
+    facts.note('prod', { kind: 'credential-expiry', at });
+    facts.note('dr', { kind: 'credential-expiry', at });
+    facts.note('prod', { kind: 'gauge', name: 'sessions', value: 4 });
     const before = samplesOf((await metrics.page()).text);
     expect(sumOf(before, 'sealwax_credential_expiry_timestamp_seconds', { key: 'prod' })).toBe(at.getTime() / 1000);
     expect(sumOf(before, 'sealwax_backend_gauge', { key: 'prod', name: 'sessions' })).toBe(4);
-    observer.fact('prod', { kind: 'credential-expiry', at: undefined });
+    facts.note('prod', { kind: 'credential-expiry', at: undefined });
     const after = samplesOf((await metrics.page()).text);
     expect(sumOf(after, 'sealwax_credential_expiry_timestamp_seconds', { key: 'prod' })).toBeUndefined();
     expect(sumOf(after, 'sealwax_credential_expiry_timestamp_seconds', { key: 'dr' })).toBe(at.getTime() / 1000);
   });
 
   test('alarms are counted', async () => {
-    const metrics = new Metrics('1.2.3');
+    const metrics = new Metrics('1.2.3', new Facts());
     metrics.observer.alarm('something');
     expect(sumOf(samplesOf((await metrics.page()).text), 'sealwax_alarms_total')).toBe(1);
   });
