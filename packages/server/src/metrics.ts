@@ -58,12 +58,11 @@ export class Metrics {
   }
 
   /** The part of core's reports that are figures. */
-  get observer(): Observer {
+  get observer(): Pick<Observer, 'remoteCall' | 'published' | 'alarm'> {
     return {
       remoteCall: ({ key, operation, code, durationMs }) => {
         this.remoteCalls.of({ key, operation }).record(code, durationMs / 1000);
       },
-      keyChanged: () => undefined,
       published: (keyId, { previousKeyId }) => {
         this.keyId = keyId;
         if (previousKeyId !== undefined && previousKeyId !== keyId) this.keyIdChanges += 1;
@@ -71,7 +70,6 @@ export class Metrics {
       alarm: () => {
         this.alarms += 1;
       },
-      fact: () => undefined,
     };
   }
 }

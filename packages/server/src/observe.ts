@@ -24,7 +24,6 @@ export function observe({ log, metrics, facts, traces }: ObserveOptions): Observ
       log.debug({ key, operation, code, durationMs: Math.round(durationMs), ...(error && { error }) }, 'remote call');
     },
     keyChanged(key, change) {
-      count.keyChanged(key, change);
       if (change.state === 'ready') log.info({ key }, 'key ready');
       else log.warn({ key, error: change.error }, 'key failing; local keys in memory go on serving');
     },
