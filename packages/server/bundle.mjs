@@ -131,7 +131,7 @@ async function bundlePlugin() {
     treeshake: { manualPureFunctions: ['makeGenericClientConstructor'] },
     plugins: [httpWithoutFetch, withoutNeedless, grpcServerAlone, foldersOfCommonJs],
   });
-  // Apart from our own code, whose chunks alone keep their maps: Node reads the map of every file that has one, at once.
+  // Apart from our own code, whose chunks alone keep their maps: the first stack trace through a file reads its map, and a library's would be large.
   const vendor = { name: 'vendor', test: /node_modules/, entriesAware: true };
   const { output: chunks } = await bundle.write({ ...output, codeSplitting: { groups: [vendor] } });
   await bundle.close();

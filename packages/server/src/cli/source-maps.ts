@@ -31,7 +31,9 @@ function sourceOf(frame: Frame): string {
   const entry = mapOf(file)?.findEntry(line - 1, column - 1);
   if (entry === undefined || !('originalSource' in entry)) return shown;
   const source = path.resolve(path.dirname(file), entry.originalSource);
-  return shown.replace(`${name}:${line}:${column}`, `${source}:${entry.originalLine + 1}:${entry.originalColumn + 1}`);
+  const place = `${source}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+  // By a function: a "$" in a path is no pattern.
+  return shown.replace(`${name}:${line}:${column}`, () => place);
 }
 
 function mapOf(file: string): SourceMap | undefined {
