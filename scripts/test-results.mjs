@@ -19,45 +19,29 @@ export function forgetTestResults() {
 }
 
 /**
- * Adds up what vitest reported in each package. A package without a report failed.
+ * Adds up the verdicts of all packages. A package without one failed.
  *
- * @returns {{ passed: number, failed: number, skipped: number }}
+ * @returns {import('./verdict-reporter.mjs').Verdict}
  */
-export function countTestResults() {
-  const total = { passed: 0, failed: 0, skipped: 0 };
+export function readTestResults() {
+  const total = { passed: 0, failed: 0, skipped: 0, failures: [], strays: [], mishaps: [] };
   for (const folder of tested()) {
-    const { passed, failed, skipped } = countIn(resultsOf(folder));
-    if (passed + failed === 0) sayFailed(folder, 'no test reported anything');
-    total.passed += passed;
-    total.failed += passed + failed === 0 ? 1 : failed;
-    total.skipped += skipped;
+    for (const [name, value] of Object.entries(verdictOf(folder))) {
+      if (Array.isArray(value)) total[name].push(...value);
+      else total[name] += value;
+    }
   }
   return total;
 }
 
-function countIn(file) {
-  const total = { passed: 0, failed: 0, skipped: 0 };
-  if (!existsSync(file)) return total;
-  for (const { name, status, message, assertionResults } of JSON.parse(readFileSync(file, 'utf8')).testResults) {
-    const passed = assertionResults.filter((test) => test.status === 'passed').length;
-    const rest = assertionResults.length - passed;
-    total.passed += passed;
-    // A file that does not load has no test, and one whose set-up fails has only tests that did not run.
-    if (status === 'passed') {
-      total.skipped += rest;
-      continue;
-    }
-    total.failed += Math.max(1, rest);
-    const failures = assertionResults.filter((test) => test.status === 'failed');
-    const where = path.relative(root, name);
-    for (const { fullName, failureMessages } of failures)
-      sayFailed(`${where} > ${fullName}`, failureMessages?.[0] ?? '');
-    if (failures.length === 0) sayFailed(where, message ?? '');
-  }
-  return total;
+function verdictOf(folder) {
+  const file = resultsOf(folder);
+  const verdict = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+  if (verdict.passed + verdict.failed > 0) return verdict;
+  return { failed: 1, failures: [{ what: folder, why: 'no test reported anything' }] };
 }
 
 /** In a line that `.ci/run` repeats at its end, where somebody who sees only that looks for it. */
 export function sayFailed(what, why) {
-  console.log(`FAILED: ${what}: ${why.split('\n', 1).join('')}`);
+  console.log(`FAILED: ${what}: ${why}`);
 }

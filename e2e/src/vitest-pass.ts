@@ -12,17 +12,15 @@ export interface Verdict {
   readonly failed: number;
 }
 
+const failure = z.object({ what: z.string(), why: z.string() });
+
+/** As scripts/verdict-reporter.mjs writes it. */
 const report = z.object({
-  testResults: z.array(
-    z.object({
-      name: z.string(),
-      status: z.string(),
-      message: z.string().default(''),
-      assertionResults: z.array(
-        z.object({ status: z.string(), fullName: z.string(), failureMessages: z.array(z.string()).nullish() }),
-      ),
-    }),
-  ),
+  passed: z.number(),
+  failed: z.number(),
+  failures: z.array(failure),
+  strays: z.array(failure),
+  mishaps: z.array(failure),
 });
 
 const vitest = path.join(path.dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
@@ -39,8 +37,8 @@ export async function runPass(pass: Pass, directory: string): Promise<Verdict> {
       pass.folder,
       `--maxWorkers=${pass.workers}`,
       '--reporter=verbose',
-      '--reporter=json',
-      `--outputFile.json=${reportPath}`,
+      '--reporter=../scripts/verdict-reporter.mjs',
+      `--outputFile=${reportPath}`,
     ],
     {
       cwd: e2eRoot,
@@ -55,39 +53,28 @@ export async function runPass(pass: Pass, directory: string): Promise<Verdict> {
   process.on('SIGTERM', abandon).on('SIGINT', abandon);
   const [code] = (await once(child, 'exit')) as [number | null];
   process.off('SIGTERM', abandon).off('SIGINT', abandon);
-  const counted = await countFrom(reportPath);
-  if (code === 0 || counted.failed > 0) return counted;
-  // An error outside of every test, such as an unhandled rejection, is in the exit code only.
-  sayFailed(pass.folder, `an error outside of every test, exit code ${String(code)}`);
-  return { ...counted, failed: 1 };
+  const { passed, failed, failures } = await readReport(reportPath);
+  if (code !== 0 && failures.length === 0) {
+    failures.push({ what: pass.folder, why: `vitest ended with exit code ${String(code)}, and no word why` });
+  }
+  for (const { what, why } of failures) sayFailed(what, why);
+  return { passed, failed: Math.max(failed, failures.length) };
 }
 
 /** In a line that `.ci/run` repeats at its end, where somebody who sees only that looks for it. */
 export function sayFailed(what: string, why: string): void {
-  console.log(`FAILED: ${what}: ${why.split('\n', 1).join('')}`);
+  console.log(`FAILED: ${what}: ${why}`);
 }
 
-async function countFrom(reportPath: string): Promise<Verdict> {
+async function readReport(reportPath: string): Promise<Verdict & { failures: z.infer<typeof failure>[] }> {
   let text: string;
   try {
     text = await readFile(reportPath, 'utf8');
   } catch {
-    sayFailed(reportPath, 'vitest wrote no report');
-    return { passed: 0, failed: 1 };
+    return { passed: 0, failed: 1, failures: [{ what: reportPath, why: 'vitest wrote no report' }] };
   }
-  let passed = 0;
-  let failed = 0;
-  for (const file of report.parse(JSON.parse(text)).testResults) {
-    const good = file.assertionResults.filter((test) => test.status === 'passed').length;
-    passed += good;
-    // A file that does not load has no test; one whose preparation fails has only tests that did not run.
-    if (file.status === 'passed') continue;
-    failed += Math.max(1, file.assertionResults.length - good);
-    const name = path.relative(e2eRoot, file.name);
-    const failures = file.assertionResults.filter((test) => test.status === 'failed');
-    for (const { fullName, failureMessages } of failures)
-      sayFailed(`${name} > ${fullName}`, failureMessages?.[0] ?? '');
-    if (failures.length === 0) sayFailed(name, file.message);
-  }
-  return passed + failed === 0 ? { passed, failed: 1 } : { passed, failed };
+  const { passed, failed, failures, strays, mishaps } = report.parse(JSON.parse(text));
+  const outside = [...strays, ...mishaps];
+  if (passed + failed === 0) failures.push({ what: reportPath, why: 'no test ran' });
+  return { passed, failed: failed + outside.length, failures: [...failures, ...outside] };
 }
