@@ -52,7 +52,9 @@ const foldersOfCommonJs = {
         new RegExp(`\\b__${word}\\b`).test(code) && !new RegExp(`^(const|let|var) __${word}\\b`, 'm').test(code),
     );
     if (missing.length === 0) return null;
-    return `${missing.map((word) => `const __${word} = import.meta.${word};`).join('\n')}\n${code}`;
+    const declarations = missing.map((word) => `const __${word} = import.meta.${word};`).join(' ');
+    // In the first line: the source map holds as it is.
+    return { code: `${declarations} ${code}`, map: null };
   },
 };
 
