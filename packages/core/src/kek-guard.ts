@@ -17,7 +17,8 @@ export const REWRITE_COMMAND =
 
 interface KekGuardOptions {
   readonly cluster: string;
-  readonly limits: RemoteLimits & { readonly oldVersionsMs: number };
+  /** In force now. */
+  readonly limits: () => RemoteLimits & { readonly oldVersionsMs: number };
   readonly held: HeldKeys;
   readonly remembered: Remembered | undefined;
   readonly rescue: Rescue;
@@ -58,16 +59,25 @@ export class KekGuard {
   }
 
   /**
+   * Unwraps a sample and draws no conclusion: for a key of a config that is not in force.
+   *
+   * @throws {BackendError} when it did not open, or as another local key
+   */
+  async tryOut(loop: KeyLoop, { record, commitment }: Sample): Promise<void> {
+    const localKey = await loop.unwrap(record);
+    const same = localKey.commitsTo(commitment);
+    localKey.destroy();
+    if (!same) throw replaced(loop);
+  }
+
+  /**
    * Unwraps a sample and keeps the verdict on its KEK.
    *
    * @throws {BackendError} when it did not open, or as another local key
    */
   async check(loop: KeyLoop, sample: Sample): Promise<void> {
     try {
-      const localKey = await loop.unwrap(sample.record);
-      const same = localKey.commitsTo(sample.commitment);
-      localKey.destroy();
-      if (!same) throw replaced(loop);
+      await this.tryOut(loop, sample);
       this.#watch.passed(sample, performance.now());
     } catch (error) {
       const isLoss = isBackendError(error) && troubleOf(error.code) === 'loss';
@@ -112,7 +122,8 @@ export class KekGuard {
       }
     }
     this.#unrescued = [...this.#unrescued, ...endangered];
-    alarm(`${lossText(lost)}; ${await this.#rescueWhatIsPinned()}. Rewrite the data: ${REWRITE_COMMAND}`);
+    alarm(`${lossText(lost)}. Restart nothing before the local keys in memory are rescued.`);
+    alarm(`${await this.#rescueWhatIsPinned()}. Rewrite the data: ${REWRITE_COMMAND}`);
   }
 
   /** What fails is tried again with each turn of a key that does well. */

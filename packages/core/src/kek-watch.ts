@@ -21,7 +21,7 @@ interface Watched {
   lost: boolean;
 }
 
-interface KekWatchOptions {
+interface KekWatchLimits {
   /** Between two probes of a KEK that is not in use any more. */
   readonly oldVersionsMs: number;
   /** Failures within this time count once: three of them must not be one hiccup. */
@@ -30,11 +30,12 @@ interface KekWatchOptions {
 
 /** Watches over every KEK version that wrapped a local key which was in memory, and says when one is lost. No timers, no calls. */
 export class KekWatch {
-  readonly #options: KekWatchOptions;
+  readonly #limits: () => KekWatchLimits;
   readonly #watched = new LRUCache<string, Watched>(atMost(MAX_KEKS));
 
-  constructor(options: KekWatchOptions) {
-    this.#options = options;
+  /** @param limits - gives those in force now */
+  constructor(limits: () => KekWatchLimits) {
+    this.#limits = limits;
   }
 
   /** A local key was sealed or opened with; its records are samples of KEKs that have none yet. */
@@ -66,10 +67,11 @@ export class KekWatch {
 
   /** What of this key is to be probed now: each KEK once in a while, and each that failed until it is clear what became of it. */
   due(keyName: string, nowMs: number): readonly Sample[] {
+    const { probeIntervalMs, oldVersionsMs } = this.#limits();
     return [...this.#watched.values()]
       .filter(({ sample }) => sample.record.keyName === keyName)
       .filter(({ probedAtMs, failures }) => {
-        const pauseMs = failures > 0 ? this.#options.probeIntervalMs : this.#options.oldVersionsMs;
+        const pauseMs = failures > 0 ? probeIntervalMs : oldVersionsMs;
         return nowMs - probedAtMs >= pauseMs;
       })
       .map(({ sample }) => sample);
@@ -95,7 +97,7 @@ export class KekWatch {
   failed(sample: Sample, nowMs: number): boolean {
     const watched = this.#watching(sample);
     if (watched === undefined) return false;
-    if (watched.failures > 0 && nowMs - watched.probedAtMs < this.#options.probeIntervalMs * SLACK) return false;
+    if (watched.failures > 0 && nowMs - watched.probedAtMs < this.#limits().probeIntervalMs * SLACK) return false;
     watched.probedAtMs = nowMs;
     watched.failures += 1;
     if (watched.lost || watched.failures < FAILURES_TO_LOSE) return false;

@@ -2,27 +2,22 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bulkhead,
-  circuitBreaker,
-  ConsecutiveBreaker,
-  DelegateBackoff,
   ExponentialBackoff,
   handleAll,
-  handleWhen,
-  isBrokenCircuitError,
   retry,
   type BulkheadPolicy,
-  type CircuitBreakerPolicy,
   type FailureReason,
   type IBackoff,
   type IRetryBackoffContext,
 } from 'cockatiel';
-import { BackendError, isBackendError, toBackendError } from './backend-error.js';
+import { BackendError, toBackendError } from './backend-error.js';
 import type { Backend, WrappedKey } from './backend.js';
 import { isPublicName, type LocalKeyRecord } from './envelope.js';
 import { lendHost, type Fact } from './host.js';
 import type { Key, Role } from './key.js';
 import { LocalKey } from './local-key.js';
 import type { Observer } from './observer.js';
+import { NotAskedError, OutageBreaker, retryAfterMs } from './outage-breaker.js';
 import { troubleOf } from './policy.js';
 import { RemoteCalls } from './remote-calls.js';
 
@@ -32,9 +27,6 @@ const LONGEST_BACKOFF_MS = 30_000;
 const CONFIRM_MS = 5_000;
 const REOPEN_PAUSE_MS = 1_000;
 const MAX_WRAPPED_LENGTH = 2_048;
-/** So many Decrypts in a row may find the KMS away before the others are refused without asking it. */
-const FAILURES_TO_BREAK = 5;
-const LONGEST_BREAK_MS = 5_000;
 
 export interface RemoteLimits {
   /** Between two probes of a healthy key. */
@@ -94,7 +86,7 @@ export class KeyLoop {
   readonly #closing = new AbortController();
   readonly #calls: RemoteCalls;
   readonly #unwraps: BulkheadPolicy;
-  readonly #budget: CircuitBreakerPolicy;
+  readonly #breaker = new OutageBreaker();
   #wake = new AbortController();
   #retired = false;
   #backend: Backend | undefined;
@@ -124,12 +116,6 @@ export class KeyLoop {
     setMaxListeners(0, this.#closing.signal);
     this.#calls = new RemoteCalls(key, { limitMs: limits.remoteCallMs, observer, closing: this.#closing.signal });
     this.#unwraps = bulkhead(limits.unwrapConcurrency, Infinity);
-    this.#budget = circuitBreaker(handleWhen(isOutage), {
-      breaker: new ConsecutiveBreaker(FAILURES_TO_BREAK),
-      halfOpenAfter: new DelegateBackoff(({ attempt, result }) =>
-        Math.max(Math.min(FIRST_BACKOFF_MS * 2 ** (attempt - 1), LONGEST_BREAK_MS), retryAfterMs(result)),
-      ),
-    });
   }
 
   get key(): Key {
@@ -177,7 +163,7 @@ export class KeyLoop {
     });
     const untilGood = retry(handleAll, {
       maxAttempts: Infinity,
-      backoff: { next: ({ result }) => notSooner(backoff.next(), retryAfterMs(result)) },
+      backoff: { next: ({ result }) => notSooner(backoff.next(), waitAskedBy(result)) },
     });
     try {
       while (!signal.aborted && !this.#retired) {
@@ -209,20 +195,24 @@ export class KeyLoop {
    * @throws {BackendError}
    */
   async unwrap(wrapped: WrappedKey): Promise<LocalKey> {
-    return this.#calls.counting(this.#unwraps.execute(() => this.#unwrap(wrapped)));
+    const localKey = await this.#calls.counting(this.#unwraps.execute(() => this.#unwrap(wrapped)));
+    this.#breaker.close();
+    return localKey;
   }
 
   /**
-   * Unwraps for a Decrypt: within the budget of a key whose KMS is away, so that no storm of Decrypts becomes one on the KMS.
+   * Unwraps for a Decrypt: while the KMS is away only now and then, so that no storm of Decrypts becomes one on the KMS.
    *
    * @throws {BackendError}
    */
-  async unwrapWithinBudget(wrapped: WrappedKey): Promise<LocalKey> {
+  async unwrapForDecrypt(wrapped: WrappedKey): Promise<LocalKey> {
     try {
-      // The budget inside: what has waited for its turn asks it anew.
-      return await this.#calls.counting(this.#unwraps.execute(() => this.#budget.execute(() => this.#unwrap(wrapped))));
+      // The breaker inside: what has waited for its turn asks it anew.
+      return await this.#calls.counting(
+        this.#unwraps.execute(() => this.#breaker.execute(() => this.#unwrap(wrapped))),
+      );
     } catch (error) {
-      if (!isBrokenCircuitError(error)) throw error;
+      if (!(error instanceof NotAskedError)) throw error;
       const reason = this.#error?.message ?? 'its KMS did not answer the last Decrypts';
       throw new BackendError('unavailable', `not asked again yet: ${reason}`, { cause: error });
     }
@@ -417,19 +407,14 @@ export class KeyLoop {
   }
 }
 
-function isOutage(error: unknown): boolean {
-  return isBackendError(error) && troubleOf(error.code) === 'outage';
-}
-
 /** The pauses of `backoff`, none of them shorter than what the KMS asked for. */
 function notSooner(backoff: IBackoff<unknown>, atLeastMs: number): IBackoff<IRetryBackoffContext<unknown>> {
   return {
     duration: Math.max(backoff.duration, atLeastMs),
-    next: (context) => notSooner(backoff.next(context), retryAfterMs(context.result)),
+    next: (context) => notSooner(backoff.next(context), waitAskedBy(context.result)),
   };
 }
 
-/** How long the KMS asked us to wait, or 0. */
-function retryAfterMs(failure: FailureReason<unknown>): number {
-  return 'error' in failure && isBackendError(failure.error) ? (failure.error.retryAfterMs ?? 0) : 0;
+function waitAskedBy(failure: FailureReason<unknown>): number {
+  return 'error' in failure ? retryAfterMs(failure.error) : 0;
 }

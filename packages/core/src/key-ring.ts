@@ -5,7 +5,7 @@ import { setMaxListeners } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
 import { ConfigError } from './config-error.js';
 import { decodeAnnotation, type AnnotatedKey } from './envelope.js';
-import { HeldKeys } from './held-keys.js';
+import { HeldKeys, type HeldKey } from './held-keys.js';
 import { KekGuard } from './kek-guard.js';
 import { KeyLoop, type LoopState } from './key-loop.js';
 import type { Key } from './key.js';
@@ -87,7 +87,7 @@ export class KeyRing {
     });
     this.#guard = new KekGuard({
       cluster,
-      limits,
+      limits: () => this.#config.limits,
       held: this.#held,
       remembered,
       rescue,
@@ -106,7 +106,7 @@ export class KeyRing {
       closing: this.#closing.signal,
       alarm,
     });
-    this.#loops = config.keys.map((key) => this.#openLoop(key));
+    this.#loops = config.keys.map((key) => this.#openLoop(key, limits));
     for (const loop of this.#loops) void loop.run();
     void this.#recall();
   }
@@ -208,7 +208,7 @@ export class KeyRing {
     const loops = config.keys.map((key) => {
       const kept = sameLimits ? this.#loops.find((loop) => isSameKey(loop.key, key)) : undefined;
       if (kept !== undefined) return kept;
-      const loop = this.#openLoop(key);
+      const loop = this.#openLoop(key, config.limits);
       added.push(loop);
       void loop.run();
       return loop;
@@ -246,8 +246,7 @@ export class KeyRing {
     return this.#loops.filter(({ key }) => key.role !== 'read');
   }
 
-  #openLoop(key: Key): KeyLoop {
-    const { limits } = this.#config;
+  #openLoop(key: Key, limits: RingConfig['limits']): KeyLoop {
     const loop: KeyLoop = new KeyLoop({
       key,
       limits,
@@ -270,6 +269,8 @@ export class KeyRing {
         ? { record, commitment: newest.localKey.commitment }
         : this.#guard.watch.newestSampleOf(name);
     if (sample === undefined) return;
+    // What a key of a config that is not in force cannot open is that config's fault, and no loss.
+    if (!this.#loops.includes(loop)) return this.#guard.tryOut(loop, sample);
     try {
       await this.#guard.check(loop, sample);
     } finally {
@@ -368,15 +369,21 @@ export class KeyRing {
       return;
     }
     const configured = new Set(this.#loops.map(({ key }) => key.name));
-    const isForfeit = (records: AnnotatedKey['records']) =>
-      isToBeWiped(
-        records.map(({ keyName }) => keyName),
+    const isForfeit = ({ annotation }: HeldKey) => {
+      const { commitment, records } = this.#decode(annotation);
+      // What no KEK opens any more is the last copy, and no refusal is meant for it.
+      const opening = [...records, ...this.#rescue.recordsOf(commitment)].filter(
+        ({ keyName, kekId }) => !this.#guard.watch.isLost(keyName, kekId),
+      );
+      return isToBeWiped(
+        opening.map(({ keyName }) => keyName),
         { refused, configured },
       );
-    const held = [...this.#held.entries()].filter(({ annotation }) => isForfeit(this.#decode(annotation).records));
+    };
+    const held = [...this.#held.entries()].filter(isForfeit);
     for (const each of held) this.#held.wipe(each);
     const { all } = this.#publisher;
-    const sealing = all.filter(({ records }) => isForfeit(records));
+    const sealing = all.filter(isForfeit);
     if (sealing.length > 0) this.#publisher.withdraw();
     for (const snapshot of all) {
       if (sealing.includes(snapshot)) snapshot.localKey.destroy();

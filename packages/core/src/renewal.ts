@@ -28,12 +28,12 @@ export class Renewal {
   readonly #startedAtMs = performance.now();
   /** Keys whose KMS has just answered, though their turn is not over. */
   readonly #turning = new Set<KeyLoop>();
-  readonly #startTimer: NodeJS.Timeout;
+  #startTimer: NodeJS.Timeout | undefined;
   #renewing: Promise<unknown> = Promise.resolve();
 
   constructor(options: RenewalOptions) {
     this.#options = options;
-    this.#startTimer = setTimeout(() => void this.ifDue(), options.config().publish.startMs);
+    this.#renewAtStart();
   }
 
   /**
@@ -55,6 +55,16 @@ export class Renewal {
 
   close(): void {
     clearTimeout(this.#startTimer);
+  }
+
+  /** Once the start has lasted long enough to do without a key that is away. A timer alone would not do: it may fire a little early. */
+  #renewAtStart(): void {
+    const leftMs = this.#options.config().publish.startMs - (performance.now() - this.#startedAtMs);
+    if (leftMs <= 0) void this.ifDue();
+    else
+      this.#startTimer = setTimeout(() => {
+        this.#renewAtStart();
+      }, Math.ceil(leftMs));
   }
 
   async #renew(): Promise<ReadonlyMap<KeyLoop, BackendError>> {

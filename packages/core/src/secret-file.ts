@@ -47,9 +47,8 @@ export function onFileChange(path: string, listener: () => void, signal: AbortSi
   if (signal.aborted) return;
   // Polls stat() instead of inotify: the swap of a symbolic link further up the path is no event on the file's own directory.
   const onStat = (current: BigIntStats, previous: BigIntStats) => {
-    if (current.ino !== previous.ino || current.mtimeNs !== previous.mtimeNs || current.size !== previous.size) {
-      listener();
-    }
+    // The time of change too: a file whose mode or owner was mended may be read from now on.
+    if (current.ino !== previous.ino || current.ctimeNs !== previous.ctimeNs) listener();
   };
   watchFile(path, { bigint: true, persistent: false, interval: CHANGE_POLL_MS }, onStat);
   signal.addEventListener('abort', () => {

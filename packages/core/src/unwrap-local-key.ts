@@ -65,7 +65,7 @@ export async function unwrapLocalKey(
 }
 
 async function unwrapRecord(loop: KeyLoop, record: LocalKeyRecord, commitment: Uint8Array): Promise<Unwrapped> {
-  const localKey = await loop.unwrapWithinBudget(record);
+  const localKey = await loop.unwrapForDecrypt(record);
   if (localKey.commitsTo(commitment)) return { localKey, by: loop, record };
   localKey.destroy();
   throw replaced(loop);

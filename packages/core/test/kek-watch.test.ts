@@ -10,7 +10,7 @@ const sample = { record: V1, commitment };
 let watch: KekWatch;
 let start: number;
 beforeEach(() => {
-  watch = new KekWatch({ oldVersionsMs: 3_600, probeIntervalMs: 60 });
+  watch = new KekWatch(() => ({ oldVersionsMs: 3_600, probeIntervalMs: 60 }));
   watch.met([V1], commitment);
   // Whole, so that sums and differences are exact.
   start = Math.ceil(performance.now());

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import { BackendError } from '../src/backend-error.js';
 import type { BackendModule } from '../src/backend.js';
 import { ConfigError } from '../src/config-error.js';
+import type { LocalKeyRecord } from '../src/envelope.js';
 import { KeyLoop, type RemoteLimits } from '../src/key-loop.js';
 import { LocalKey } from '../src/local-key.js';
 import type { RemoteOperation } from '../src/observer.js';
@@ -49,6 +50,19 @@ function runLoop(kms: MemoryKms, options: Parameters<typeof openLoop>[1] = {}) {
   const opened = openLoop(kms, options);
   void opened.loop.run();
   return opened;
+}
+
+/** Until the Decrypts of `loop` are refused without asking the KMS. */
+async function away(
+  loop: KeyLoop,
+  kms: MemoryKms,
+  record: LocalKeyRecord,
+  options: { readonly retryAfterMs?: number } = {},
+): Promise<void> {
+  kms.before.unwrap = () => {
+    throw new BackendError('unavailable', 'memory: away', options);
+  };
+  for (let time = 0; time < 5; time += 1) await failureOf(loop.unwrapForDecrypt(record));
 }
 
 async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
@@ -469,25 +483,83 @@ describe('what the KMS asks us to wait', () => {
     kms.before.unwrap = () => {
       throw new BackendError('throttled', 'memory: slow down', { retryAfterMs: 60_000 });
     };
-    for (let time = 0; time < 5; time += 1) await failureOf(loop.unwrapWithinBudget(record));
+    for (let time = 0; time < 5; time += 1) await failureOf(loop.unwrapForDecrypt(record));
     const asked = kms.calls.unwrap;
-    // The breaker measures on the wall clock.
-    const now = vi.spyOn(Date, 'now');
-    onTestFinished(() => {
-      now.mockRestore();
-    });
-    const start = Date.now();
-    now.mockReturnValue(start + 59_000);
-    expect((await failureOf(loop.unwrapWithinBudget(record))).code).toBe('unavailable');
+    vi.advanceTimersByTime(59_999);
+    expect((await failureOf(loop.unwrapForDecrypt(record))).code).toBe('unavailable');
     expect(kms.calls.unwrap).toBe(asked);
-    now.mockReturnValue(start + 61_000);
-    expect((await failureOf(loop.unwrapWithinBudget(record))).code).toBe('throttled');
+    vi.advanceTimersByTime(1);
+    expect((await failureOf(loop.unwrapForDecrypt(record))).code).toBe('throttled');
     expect(kms.calls.unwrap).toBe(asked + 1);
+  });
+
+  test('is waited for five minutes at most', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms);
+    const record = await loop.wrap(LocalKey.generate());
+    for (const retryAfterMs of [86_400_000, 1e300]) {
+      await away(loop, kms, record, { retryAfterMs });
+      vi.advanceTimersByTime(299_999);
+      expect((await failureOf(loop.unwrapForDecrypt(record))).code).toBe('unavailable');
+      kms.heal();
+      vi.advanceTimersByTime(1);
+      await loop.unwrapForDecrypt(record);
+    }
   });
 });
 
-describe('the budget of a key', () => {
-  test('is used up by outages alone: what is refused or damaged keeps no other Decrypt from the KMS', async () => {
+describe('Decrypts of a key whose KMS was away five times in a row', () => {
+  test('ask it one at a time after each pause, 0.5 s to 5 s long, and all at once when it answered', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms);
+    const record = await loop.wrap(LocalKey.generate());
+    await away(loop, kms, record);
+    const storm = async () => {
+      const before = kms.calls.unwrap;
+      const failures = await Promise.all(Array.from({ length: 4 }, () => failureOf(loop.unwrapForDecrypt(record))));
+      expect(new Set(failures.map(({ code }) => code))).toEqual(new Set(['unavailable']));
+      return kms.calls.unwrap - before;
+    };
+    for (const pauseMs of [500, 1_000, 2_000, 4_000, 5_000, 5_000]) {
+      vi.advanceTimersByTime(pauseMs - 1);
+      expect(await storm()).toBe(0);
+      vi.advanceTimersByTime(1);
+      expect(await storm()).toBe(1);
+    }
+    kms.heal();
+    vi.advanceTimersByTime(5_000);
+    await Promise.all(Array.from({ length: 4 }, () => loop.unwrapForDecrypt(record)));
+    await away(loop, kms, record);
+    vi.advanceTimersByTime(500);
+    expect(await storm()).toBe(1);
+  });
+
+  test('need not wait once the key itself has unwrapped something', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms);
+    const record = await loop.wrap(LocalKey.generate());
+    await away(loop, kms, record);
+    kms.heal();
+    expect((await failureOf(loop.unwrapForDecrypt(record))).message).toContain('not asked again yet');
+    await loop.unwrap(record);
+    await loop.unwrapForDecrypt(record);
+  });
+
+  test('go on however the wall clock is set', async () => {
+    const kms = new MemoryKms();
+    const { loop } = openLoop(kms);
+    const record = await loop.wrap(LocalKey.generate());
+    await away(loop, kms, record);
+    kms.heal();
+    const now = vi.spyOn(Date, 'now').mockReturnValue(Date.now() - 3_600_000);
+    onTestFinished(() => {
+      now.mockRestore();
+    });
+    vi.advanceTimersByTime(500);
+    await loop.unwrapForDecrypt(record);
+  });
+
+  test('are kept from it by outages alone: what is refused or damaged keeps no other Decrypt from the KMS', async () => {
     const kms = new MemoryKms();
     const { loop } = openLoop(kms);
     const record = await loop.wrap(LocalKey.generate());
@@ -496,11 +568,11 @@ describe('the budget of a key', () => {
         throw new BackendError(code, `memory: ${code}`);
       };
       for (let time = 0; time < 6; time += 1) {
-        expect((await failureOf(loop.unwrapWithinBudget(record))).code).toBe(code);
+        expect((await failureOf(loop.unwrapForDecrypt(record))).code).toBe(code);
       }
     }
     kms.heal();
-    await loop.unwrapWithinBudget(record);
+    await loop.unwrapForDecrypt(record);
   });
 });
 
@@ -528,9 +600,7 @@ describe('retire', () => {
     const gate = new Gate();
     kms.before.unwrap = gate.pass;
     const unwrapped = Promise.all(
-      Array.from({ length: 10 }, (_, index) =>
-        index % 2 === 0 ? loop.unwrap(record) : loop.unwrapWithinBudget(record),
-      ),
+      Array.from({ length: 10 }, (_, index) => (index % 2 === 0 ? loop.unwrap(record) : loop.unwrapForDecrypt(record))),
     );
     const retired = loop.retire();
     gate.open();

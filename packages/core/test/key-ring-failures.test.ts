@@ -206,6 +206,23 @@ test('a wipe of the local key that seals leaves one that waits to be published a
   expect(waiting.seal(SEED, SEED)).toBeDefined();
 });
 
+test('a refusal never wipes what no KEK opens any more: it is the last copy', async () => {
+  const kms = new MemoryKms();
+  const { service, ring } = await openReadyRing(kms, policy('stay-ok', 'wipe'));
+  const parts = service.encrypt(SEED);
+  fail(kms, 'key-not-found');
+  await until(() => {
+    vi.advanceTimersByTime(10);
+    return ring.keyStates[0]?.lost;
+  });
+  fail(kms, 'permission-denied');
+  await until(() => ring.keyStates[0]?.refusedForMs !== undefined);
+  vi.advanceTimersByTime(10_001);
+  await aTurn(kms);
+  expect(ring.snapshot).toBeDefined();
+  expect(hex(await service.decrypt(parts, patience))).toBe(hex(SEED));
+});
+
 test('a key that is not found never wipes', async () => {
   const kms = new MemoryKms();
   const { service, ring } = await openReadyRing(kms, policy('stay-ok', 'wipe'));

@@ -6,7 +6,7 @@ import { ANNOTATION_NAME, encodeAnnotation, type EnvelopeParts } from '../src/en
 import { Remembered } from '../src/remembered.js';
 import { Rescue } from '../src/rescue.js';
 import { decodeEnvelope } from './decode-envelope.js';
-import { Gate, MemoryKms } from './memory-backend.js';
+import { Gate, MemoryKms, stall } from './memory-backend.js';
 import { CLUSTER, memoryKey, openReadyRing, openRing, patience, ringConfig, sealedElsewhere } from './open-ring.js';
 import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
@@ -320,6 +320,35 @@ describe('a KEK version that is destroyed', () => {
     await closed;
     const restarted = await openReadyRing(kms, await openState(directory));
     expect(hex(await restarted.service.decrypt(old, patience))).toBe(hex(SEED));
+  });
+
+  test('is rescued under the keys that answer while the KMS of another hangs, and that is on disk before', async () => {
+    const [kms, b, hanging] = [new MemoryKms(), new MemoryKms(), new MemoryKms()];
+    const directory = await temporaryDirectory();
+    const keys = [
+      memoryKey(kms, 'prod'),
+      memoryKey(hanging, 'hanging', { role: 'recover' }),
+      memoryKey(b, 'b', { role: 'recover' }),
+    ];
+    const old = await sealedElsewhere(kms, SEED, { key: memoryKey(kms, 'prod') });
+    const { ring, service, observer } = await openReadyRing(kms, { ...(await openState(directory)), keys });
+    await service.decrypt(old, patience);
+    hanging.before.wrap = stall;
+    kms.destroy(kms.kekId);
+    const onDisk = async () => (await openState(directory)).rescue.recordsOf(decodeEnvelope(old, CLUSTER).commitment);
+    await until(() => {
+      vi.advanceTimersByTime(60);
+      return ring.rescuedLocalKeys > 0;
+    });
+    let names: readonly string[] = [];
+    await until(() => {
+      void onDisk().then((records) => (names = records.map(({ keyName }) => keyName)));
+      return names.length > 0;
+    });
+    expect(names).toEqual(['b']);
+    // Said before, for whoever would restart it now.
+    expect(observer.alarms.join()).toContain('Restart nothing');
+    expect(observer.alarms.join()).not.toContain('were wrapped');
   });
 
   test('is not rescued when it comes back in time', async () => {

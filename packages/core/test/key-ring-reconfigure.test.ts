@@ -129,6 +129,44 @@ describe('another config', () => {
     expect(hex(await decrypted)).toBe(hex(SEED));
   });
 
+  test('brings its limits into force', async () => {
+    const kms = new MemoryKms();
+    const keys = [memoryKey(kms)];
+    const quiet = { probeIntervalMs: ONE_TURN_MS, oldVersionsMs: ONE_TURN_MS };
+    const { service, ring } = await openReadyRing(kms, { keys, limits: quiet });
+    const { keyId } = service.encrypt(SEED);
+    kms.rotate();
+    await ring.reconfigure(withKeys(keys, { generation: 2, limits: { ...ringConfig(keys).limits, ...quiet } }));
+    await until(() => ring.snapshot?.keyId !== keyId);
+    kms.destroy('memory/v1');
+    const before = kms.calls.currentKekId;
+    await ring.reconfigure(withKeys(keys, { generation: 2 }));
+    await until(() => kms.calls.currentKekId > before + 5);
+    // Of the older version, too.
+    await until(() => ring.standingAlarms.join().includes('memory/v1'));
+  });
+
+  test('that is refused again and again declares no KEK lost', async () => {
+    const a = new MemoryKms();
+    const b = new MemoryKms();
+    const keys = [memoryKey(a, 'a'), memoryKey(b, 'b', { role: 'recover' })];
+    const { service, ring, observer } = await openReadyRing(a, { keys });
+    const sealed = service.encrypt(SEED);
+    a.before.currentKekId = rejectWith(new BackendError('unavailable', 'memory: away'));
+    a.before.unwrap = a.before.currentKekId;
+    await until(() => ring.keyStates[0]?.state === 'failing');
+    const wrong = [memoryKey(new MemoryKms(), 'a', { config: { other: true } }), ...keys.slice(1)];
+    for (let time = 0; time < 5; time += 1) {
+      await expect(ring.reconfigure(withKeys(wrong))).rejects.toThrow(/give it another name/);
+      // As far apart as failures that count.
+      const before = b.calls.currentKekId;
+      await until(() => b.calls.currentKekId > before + 2);
+    }
+    expect(observer.alarms).toEqual([]);
+    expect(ring.keyStates.map(({ lost }) => lost)).toEqual([false, false]);
+    expect(service.encrypt(SEED).keyId).toBe(sealed.keyId);
+  });
+
   test('a key that was only there under another role is not opened anew', async () => {
     const a = new MemoryKms();
     const b = new MemoryKms();

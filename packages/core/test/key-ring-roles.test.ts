@@ -5,7 +5,7 @@ import type { Key } from '../src/key.js';
 import { KmsError } from '../src/kms-error.js';
 import { decodeEnvelope } from './decode-envelope.js';
 import { MemoryKms, rejectWith, stall } from './memory-backend.js';
-import { CLUSTER, memoryKey, openQuietRing, openReadyRing, openRing, patience } from './open-ring.js';
+import { CLUSTER, memoryKey, ONE_TURN_MS, openQuietRing, openReadyRing, openRing, patience } from './open-ring.js';
 import { until } from './until.js';
 import { hex } from './wire.js';
 
@@ -59,6 +59,18 @@ describe('a write and a recover key', () => {
     const alone = service.encrypt(SEED);
     expect(recordNames(alone)).toEqual(['a']);
     expect(ring.standingAlarms.join()).toContain('new data cannot be opened by key "b"');
+  });
+
+  test('one KMS away at start: the wait ends by itself, though its timer fires early', async () => {
+    const { a, b, keys } = pair();
+    takeDown(b);
+    const { ring } = openRing(a, { keys, publish: { startMs: 20 }, limits: { probeIntervalMs: ONE_TURN_MS } });
+    await until(() => ring.keyStates[0]?.state === 'ready');
+    // The clock stands still: to the ring every timer is early.
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(ring.snapshot).toBeUndefined();
+    vi.advanceTimersByTime(20);
+    await until(() => ring.snapshot !== undefined);
   });
 
   test('the writer away at start: Encrypt seals under the recover key, in the name of the writer', async () => {

@@ -137,6 +137,15 @@ describe.concurrent('a change is told within seconds:', () => {
     },
   );
 
+  test('a mode that is mended', { timeout: 15_000 }, async ({ onTestFinished: atEnd }) => {
+    const file = await fileOf('secret', { atEnd });
+    const watched = watch(file, atEnd);
+    await changeUntil(
+      () => watched.told > 0,
+      (round) => chmod(file, round % 2 === 0 ? 0o600 : 0o400),
+    );
+  });
+
   test('a file that was missing is there', { timeout: 15_000 }, async ({ onTestFinished: atEnd }) => {
     const file = path.join(await temporaryDirectory(atEnd), 'token');
     const watched = watch(file, atEnd);
