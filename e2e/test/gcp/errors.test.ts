@@ -59,7 +59,7 @@ describe('the table of errors', () => {
     ['PERMISSION_DENIED', 'LOCATION_POLICY_VIOLATED', 'unavailable'],
     ['PERMISSION_DENIED', 'ACCESS_TOKEN_SCOPE_INSUFFICIENT', 'unauthenticated'],
     ['RESOURCE_EXHAUSTED', undefined, 'throttled'],
-    ['FAILED_PRECONDITION', undefined, 'key-disabled'],
+    ['FAILED_PRECONDITION', undefined, 'unavailable'],
     ['ABORTED', undefined, 'unavailable'],
     ['OUT_OF_RANGE', undefined, 'internal'],
     ['UNIMPLEMENTED', undefined, 'internal'],

@@ -50,6 +50,10 @@ export function vaultError(error: unknown, { doing, unwrapping }: Failure): Back
 function verdictOn(error: unknown, unwrapping: boolean): Verdict {
   const status = property(error, 'statusCode');
   if (typeof status === 'number') {
+    // Whoever sends a 401 or a 429, they mean the same.
+    if (property(error, 'code') === foreignCode(status) && status !== 401 && status !== 429) {
+      return { code: 'unavailable', reason: `something on the way answers ${status} in place of the vault` };
+    }
     return BY_INNER_CODE[innerCode(error) ?? ''] ?? byStatus(status, unwrapping);
   }
   // The client compares the resource that the challenge names with the host that was asked.
@@ -70,16 +74,21 @@ function connectionVerdict(error: unknown): Verdict | undefined {
 
 /** A failed request for a token that is not the credential's fault; `undefined` when only the answer can tell. */
 export function loginTrouble(
-  failure: { readonly error: unknown } | { readonly status: number },
+  failure: { readonly error: unknown } | { readonly status: number; readonly body: string | null | undefined },
 ): BackendError | undefined {
   if ('error' in failure) {
     const { reason } = connectionVerdict(failure.error) ?? { reason: 'unexpected failure of the client' };
     return new BackendError('unavailable', `azure: log in: ${reason}`, { cause: failure.error });
   }
-  const { status } = failure;
+  const { status, body } = failure;
   if (status === 429) return new BackendError('throttled', 'azure: log in: too many requests');
-  if (status < 500) return undefined;
-  return new BackendError('unavailable', `azure: log in: the service answers ${status}`);
+  if (status >= 500) return new BackendError('unavailable', `azure: log in: the service answers ${status}`);
+  // A 401 without a body is the first answer of the agent of Azure Arc.
+  if (status < 400 || status === 401 || errorIn(body) !== undefined) return undefined;
+  return new BackendError(
+    'unavailable',
+    `azure: log in: something on the way answers ${status} in place of the token service`,
+  );
 }
 
 /** A login that was rejected. Of the text only the code is taken over: nobody vouches for the rest. */
@@ -90,6 +99,25 @@ export function loginError(error: unknown): BackendError {
     error instanceof Error ? /AADSTS\d+|invalid_client|unauthorized_client|invalid_request/.exec(error.message) : null;
   const reason = known === null ? 'no token to be had' : `rejected with ${known[0]}`;
   return new BackendError('unauthenticated', `azure: log in: ${reason}`, { cause: error });
+}
+
+/** The code of an error in place of one that something on the way has not given. */
+export function foreignCode(status: number): string {
+  return `Http${status}`;
+}
+
+/** Whether the body of an answer is an error of Key Vault, which always has a code, and not a page of something on the way. */
+export function isErrorOfVault(body: string | null | undefined): boolean {
+  return typeof property(errorIn(body), 'code') === 'string';
+}
+
+/** `error` of an answer in JSON: an object of the vault, a text of those that give out tokens. */
+function errorIn(body: string | null | undefined): unknown {
+  try {
+    return property(JSON.parse(body ?? ''), 'error');
+  } catch {
+    return undefined;
+  }
 }
 
 /** `error.innererror.code` of the answer, under the name that the SDK gives it. */

@@ -7,6 +7,7 @@ import {
 } from '@azure/core-rest-pipeline';
 import type { Host } from '@sealwax/core';
 import type { AzureConfig } from './config.js';
+import { foreignCode, isErrorOfVault } from './errors.js';
 
 /** The way to the vault and to the places where logins go. */
 export interface HttpClients {
@@ -62,16 +63,7 @@ export async function httpClients({ caFile, endpoint, vault }: AzureConfig, host
  * TypeError that hides the status.
  */
 function withReason(response: PipelineResponse): PipelineResponse {
-  if (response.status < 400 || hasReason(response.bodyAsText)) return response;
+  if (response.status < 400 || isErrorOfVault(response.bodyAsText)) return response;
   response.headers.set('content-type', 'application/json');
-  return { ...response, bodyAsText: JSON.stringify({ error: { code: `Http${response.status}` } }) };
-}
-
-function hasReason(body: string | null | undefined): boolean {
-  try {
-    const answer: unknown = JSON.parse(body ?? '');
-    return typeof answer === 'object' && answer !== null && 'error' in answer && typeof answer.error === 'object';
-  } catch {
-    return false;
-  }
+  return { ...response, bodyAsText: JSON.stringify({ error: { code: foreignCode(response.status) } }) };
 }

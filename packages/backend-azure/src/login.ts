@@ -94,7 +94,7 @@ export class Login implements TokenCredential {
         request.timeout = REQUEST_MS;
         try {
           const response = await this.#http.sendRequest(request);
-          trouble = loginTrouble({ status: response.status });
+          trouble = loginTrouble({ status: response.status, body: response.bodyAsText });
           return response;
         } catch (error) {
           trouble = loginTrouble({ error });

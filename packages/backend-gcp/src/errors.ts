@@ -71,7 +71,16 @@ function verdictOn(error: unknown, unwrapping: boolean): Verdict {
   if (status === 3 && isChecksumFailure(error)) {
     return { code: 'unavailable', reason: 'the request was damaged on its way' };
   }
-  if (status === 9) return stateVerdict(stateIn(error));
+  const httpStatus = httpStatusIn(error);
+  if (httpStatus !== undefined) {
+    return { code: 'unavailable', reason: `something on the way answers ${httpStatus} in place of the service` };
+  }
+  if (status === 9) {
+    const state = stateIn(error);
+    if (state !== undefined) return stateVerdict(state);
+    // For instance an external key manager that is away: nobody has switched the key off.
+    return { code: 'unavailable', reason: 'the service cannot use the key version now' };
+  }
   if (typeof status === 'number') return byStatus(status, unwrapping);
   return { code: 'internal', reason: 'unexpected failure of the client' };
 }
@@ -88,9 +97,19 @@ export function stateVerdict(state: string): Verdict {
 }
 
 /** The state that the service names in its text (`… is not enabled, current state is: DISABLED.`); for a precondition it gives no field. */
-function stateIn(error: unknown): string {
+function stateIn(error: unknown): string | undefined {
   const message = property(error, 'message');
-  return (typeof message === 'string' ? /current state is: ([A-Z_]+)/.exec(message)?.[1] : undefined) ?? '';
+  return typeof message === 'string' ? /current state is: ([A-Z_]+)/.exec(message)?.[1] : undefined;
+}
+
+/**
+ * The status of an HTTP answer that is none of gRPC, a page of a gateway for instance, of which grpc-js makes a gRPC status
+ * (`mapHttpStatusCode` in subchannel-call.ts): PERMISSION_DENIED of a 403. `undefined` for a 401, which means the same whoever sends it.
+ */
+function httpStatusIn(error: unknown): string | undefined {
+  const details = property(error, 'details');
+  const status = typeof details === 'string' ? /^Received HTTP status code (\d+)$/.exec(details)?.[1] : undefined;
+  return status === '401' ? undefined : status;
 }
 
 /** The service compares checksums before all else; cloud.google.com/kms/docs/data-integrity-guidelines says to try again. */
@@ -112,18 +131,38 @@ function retryAfter(error: unknown): { readonly retryAfterMs?: number } {
   return {};
 }
 
+/** An answer of something on the way, in place of the metadata server. */
+export class ForeignAnswer extends Error {
+  override readonly name = 'ForeignAnswer';
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`an answer with status ${status} that is not the metadata server's`);
+    this.status = status;
+  }
+}
+
 /** A login that failed: whether nobody answered or somebody said no. Of the text nothing is taken over. */
 export function loginError(error: unknown): BackendError {
   if (isBackendError(error)) return error;
-  const status = Number(property(error, 'status') ?? property(property(error, 'response'), 'status') ?? Number.NaN);
+  const response = property(error, 'response');
+  const status = Number(property(error, 'status') ?? property(response, 'status') ?? Number.NaN);
   const fail = (code: BackendErrorCode, reason: string) =>
     new BackendError(code, `gcp: log in: ${reason}`, { cause: error });
   if (status === 429) return fail('throttled', 'too many requests');
   if (status >= 500) return fail('unavailable', `the token service answers ${status}`);
+  if (error instanceof ForeignAnswer || (status >= 400 && status !== 401 && isPage(response))) {
+    return fail('unavailable', `something on the way answers ${status} in place of the token service`);
+  }
   if (status >= 400) return fail('unauthenticated', `rejected with status ${status}`);
   const code = systemCodeOf(error);
   if (code !== undefined) return fail('unavailable', `the token service cannot be reached (${code})`);
   return fail('unauthenticated', 'the credential cannot be used');
+}
+
+/** Whether a response says no without an `error` in JSON, as no service does that gives out tokens. */
+function isPage(response: unknown): boolean {
+  return response !== undefined && property(property(response, 'data'), 'error') === undefined;
 }
 
 /** The code of a failed connection (ECONNREFUSED and the like), however deep the client buried it. */

@@ -5,6 +5,7 @@ import type { Host } from '@sealwax/core';
 import type { GcpConfig } from './config.js';
 import { clientOf } from './credential-file.js';
 import { loginError } from './errors.js';
+import { MachineAccount } from './machine-account.js';
 
 /** cloud.google.com/kms/docs/accessing-the-api: the narrowest scope that Cloud KMS takes. */
 const SCOPE = 'https://www.googleapis.com/auth/cloudkms';
@@ -14,7 +15,7 @@ const LOGIN_MS = 10_000;
 const LONGEST_MARGIN_MS = 300_000;
 const REFRESH_PAUSE_MS = 30_000;
 
-const { Compute, Impersonated } = googleAuthLibrary;
+const { Impersonated } = googleAuthLibrary;
 type AuthClient = googleAuthLibrary.AuthClient;
 
 interface Held {
@@ -55,7 +56,7 @@ export class Login {
   static async create(config: GcpConfig, host: Host): Promise<Login> {
     const https = await host.httpsAgent({ caFile: config.caFile });
     const plain = new Agent();
-    // The library would take the proxy from the environment for each, also for the metadata address, which no proxy can reach.
+    // The library would take the proxy from the environment for each, also for the addresses of the machine itself, which no proxy can reach.
     return new Login(config, host, ({ protocol }) => (protocol === 'https:' ? https : plain));
   }
 
@@ -114,7 +115,7 @@ export class Login {
     const options = { universeDomain, transporterOptions: { agent: this.#agents, timeout: LOGIN_MS } };
     if (this.#file === undefined) {
       const serviceAccountEmail = auth.method === 'metadata-server' ? auth.serviceAccount : 'default';
-      return new Compute({ ...options, scopes, serviceAccountEmail });
+      return new MachineAccount({ ...options, scopes, serviceAccountEmail });
     }
     const bytes = await this.#host.secretFile(this.#file).read();
     const credential: unknown = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));

@@ -82,9 +82,14 @@ export class Transport {
       if (REDIRECTS.has(raw.status)) throw VaultFailure.noAnswer('the nodes redirect to each other: no leader yet');
     }
     if (!GOOD.has(raw.status)) {
+      const errors = errorsIn(raw.body);
+      // Whoever sends a 429 or a 5xx, they mean the same.
+      if (errors === undefined && raw.status !== 429 && raw.status < 500) {
+        throw VaultFailure.noAnswer(`something on the way answers ${raw.status} in place of Vault`);
+      }
       throw VaultFailure.answered({
         status: raw.status,
-        errors: errorsIn(raw.body),
+        errors: errors ?? [],
         retryAfterMs: retryAfterMs(raw.headers['retry-after']),
       });
     }
@@ -140,14 +145,15 @@ async function readJson(incoming: http.IncomingMessage): Promise<unknown> {
   try {
     return JSON.parse(Buffer.concat(pieces).toString()) as unknown;
   } catch {
-    // Empty, or of a proxy on the way: the status says enough.
+    // Empty, or of something on the way.
     return undefined;
   }
 }
 
-function errorsIn(body: unknown): string[] {
+/** What stands in `errors`, empty for a key that is missing; `undefined` for a body that is not Vault's: it has that list wherever it says no. */
+function errorsIn(body: unknown): readonly string[] | undefined {
   const errors: unknown = typeof body === 'object' && body !== null && 'errors' in body ? body.errors : undefined;
-  return Array.isArray(errors) ? errors.filter((text): text is string => typeof text === 'string') : [];
+  return Array.isArray(errors) && errors.every((text) => typeof text === 'string') ? errors : undefined;
 }
 
 /** Both forms of RFC 9110 §10.2.3. */

@@ -9,7 +9,7 @@ interface Answered {
 /** Vault did not do what it was asked: it said so, or said nothing. Holds nothing of the request. */
 export class VaultFailure extends Error {
   override readonly name = 'VaultFailure';
-  /** `undefined` when there was no answer; `message` then says why. */
+  /** `undefined` when Vault gave no answer, or something on the way did in its place; `message` then says why. */
   readonly answer: Answered | undefined;
 
   private constructor(message: string, answer: Answered | undefined, options: ErrorOptions = {}) {

@@ -1,0 +1,20 @@
+/** Of its own authority, until 2120, for localhost and the vault of these tests. Whoever has the source has the key: it protects nothing. */
+export const CERTIFICATE = {
+  cert: `-----BEGIN CERTIFICATE-----
+MIIBYzCCAQigAwIBAgIBATAKBggqhkjOPQQDAjAXMRUwEwYDVQQDEwxzZWFsd2F4
+IHRlc3QwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBcxFTATBgNV
+BAMTDHNlYWx3YXggdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHSKGYPq
+kN7HwoyrYjxrtQKMo7c+oA2xAFqDguinAkEXdrUvpWRwt9hogCvM1y8Azc+FVmc0
+lDFOXjUzc6WHMFCjQzBBMA8GA1UdEwEB/wQFMAMBAf8wLgYDVR0RBCcwJYIJbG9j
+YWxob3N0ghhwcm9kLWttcy52YXVsdC5henVyZS5uZXQwCgYIKoZIzj0EAwIDSQAw
+RgIhAOiCZmU8aOute81xaNqysMPX76qt+2iRH4WsbyqZZII+AiEApqE+t8JdLZ4G
+FVvwkxl4qreRMWGqjtmRZBSCuUeKyoU=
+-----END CERTIFICATE-----
+`,
+  key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgDLS4JeQNPrtFBoG8
+XuvHms+2y5WRg/XXf/A0eUnaDtyhRANCAAR0ihmD6pDex8KMq2I8a7UCjKO3PqAN
+sQBag4LopwJBF3a1L6VkcLfYaIArzNcvAM3PhVZnNJQxTl41M3OlhzBQ
+-----END PRIVATE KEY-----
+`,
+} as const;

@@ -1,0 +1,45 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { isBackendError, type Backend, type BackendError, type Host } from '@sealwax/core';
+import { lendHost } from '@sealwax/core/conformance';
+import { onTestFinished } from 'vitest';
+import { gcpConfig } from '../src/config.js';
+import { backend } from '../src/index.js';
+import { CERTIFICATE } from './certificate.js';
+import { KEY, type KmsDouble } from './gcp-double.js';
+
+/** A new directory, removed when the test is over. */
+export async function temporaryDirectory(): Promise<string> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'sealwax-gcp-'));
+  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** A host that lives as long as the test. */
+export function testHost(): Host {
+  const life = new AbortController();
+  onTestFinished(() => {
+    life.abort();
+  });
+  return lendHost('gcp', () => undefined, life.signal);
+}
+
+/** Logs in at the metadata server. */
+export async function openGcp({ endpoint }: KmsDouble): Promise<Backend> {
+  const caFile = path.join(await temporaryDirectory(), 'ca.pem');
+  await writeFile(caFile, CERTIFICATE.cert, { mode: 0o644 });
+  const config = gcpConfig.parse({ key: KEY, endpoint, caFile, auth: { method: 'metadata-server' } });
+  const gcp = await backend.open(config, testHost());
+  onTestFinished(() => gcp.close());
+  return gcp;
+}
+
+export async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (isBackendError(error)) return error;
+  throw new Error('no BackendError', { cause: error });
+}
