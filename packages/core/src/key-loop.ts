@@ -360,7 +360,8 @@ export class KeyLoop {
     try {
       this.#backend = await this.#calls.call('open', async () => {
         const report = (fact: Fact) => {
-          this.#observer.fact(name, fact);
+          // Another backend may have taken the name over already.
+          if (!this.#retired && !life.signal.aborted) this.#observer.fact(name, fact);
         };
         const backend = await module.open(config, lendHost(backendName, report, life.signal));
         // Nobody waits for it any more: `open` took longer than a remote call may.

@@ -4,6 +4,7 @@ const seconds = z.number().optional();
 
 /** What `/keys` answers and `sealwax keys` shows. Durations in seconds; absent where there is nothing to tell. */
 export const keyReportSchema = z.object({
+  cluster: z.string(),
   /** As Status reports it now; empty while nothing is sealed. */
   keyId: z.string(),
   healthz: z.string(),

@@ -8,6 +8,7 @@ export function keyReport(
   { status, facts }: { readonly status: { readonly healthz: string; readonly keyId: string }; readonly facts: Facts },
 ): KeyReport {
   return {
+    cluster: ring.cluster,
     keyId: status.keyId,
     healthz: status.healthz,
     alarms: [...ring.standingAlarms],
@@ -29,8 +30,8 @@ function describe(state: KeyState, facts: Facts): KeyReport['keys'][number] {
     lastGoodContactSeconds: inSeconds(state.lastGoodContactMs),
     carriedForSeconds: inSeconds(state.carriedForMs),
     neededSeconds: inSeconds(state.neededMs),
-    credentialExpires: facts.credentialExpiry.get(name)?.toISOString(),
-    advice: facts.advice.get(name),
+    credentialExpires: facts.byKey.get(name)?.credentialExpiry?.toISOString(),
+    advice: facts.byKey.get(name)?.advice,
     error: error === undefined ? undefined : `${error.code}: ${error.message}`,
   };
 }

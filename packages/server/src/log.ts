@@ -2,12 +2,23 @@ import { destination, pino, type Logger } from 'pino';
 
 export type Log = Logger;
 
+/** How much is kept of what cannot be written yet. */
+const MAX_PENDING_BYTES = 64 * 1024;
+
 /**
  * JSON lines on stderr. Written synchronously: the last lines before a crash are the ones that matter.
  *
  * @param level - lines below are left out
  */
 export function openLog(level: string): Log {
+  // `minLength` 1 changes nothing but that `flush` writes.
+  const stderr = destination({ fd: 2, sync: true, minLength: 1, maxLength: MAX_PENDING_BYTES });
+  // Else each line would throw while the disk is full. What could not be written comes before the next line.
+  stderr.on('error', () => undefined);
+  // A line is dropped without an attempt to write what is kept: no other would ever get through.
+  stderr.on('drop', () => {
+    stderr.flush();
+  });
   return pino(
     {
       level,
@@ -17,7 +28,7 @@ export function openLog(level: string): Log {
       // With the provider's own error, which is never sent to the API server.
       serializers: { error: (error: unknown) => describeError(error) },
     },
-    destination({ fd: 2, sync: true }),
+    stderr,
   );
 }
 

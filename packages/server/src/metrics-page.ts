@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { KeyRing } from '@sealwax/core';
 import { collectDefaultMetrics, Counter, Gauge, Registry, type Metric } from 'prom-client';
 import type { CallFigures } from './call-figures.js';
-import type { Metrics, MetricsPage } from './metrics.js';
+import type { Metrics, MetricsPage, Serving } from './metrics.js';
 
 const KEY_STATES = ['opening', 'ready', 'failing'] as const;
 
@@ -14,16 +13,16 @@ export function hashKeyId(keyId: string): string {
 /** What the page says besides what `Metrics` noted. */
 interface PageOptions {
   readonly version: string;
-  /** Absent until there is one. */
-  readonly ring: KeyRing | undefined;
+  /** Absent until there is something. */
+  readonly serving: Serving | undefined;
 }
 
 /** @returns writes the page as things stand */
-export function metricsPage(metrics: Metrics, { version, ring }: PageOptions): () => Promise<MetricsPage> {
+export function metricsPage(metrics: Metrics, { version, serving }: PageOptions): () => Promise<MetricsPage> {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   showWhatWasNoted(metrics, { version, registry });
-  if (ring !== undefined) showRing(ring, registry);
+  if (serving !== undefined) showServing(serving, registry);
   return async () => ({ contentType: registry.contentType, text: await registry.metrics() });
 }
 
@@ -40,16 +39,6 @@ function showWhatWasNoted(metrics: Metrics, { version, registry }: { version: st
   showCalls(metrics.remoteCalls, registry, {
     total: { name: 'sealwax_remote_calls_total', help: 'Calls of a backend.' },
     duration: { name: 'sealwax_remote_call_duration_seconds', help: 'Duration of the calls of a backend.' },
-  });
-  new Gauge({
-    name: 'sealwax_key_id_info',
-    help: 'Always 1; the label is the key id reported to the API server, hashed as the API server does.',
-    labelNames: ['key_id_hash'],
-    registers,
-    collect() {
-      this.reset();
-      if (metrics.keyId !== undefined) this.set({ key_id_hash: hashKeyId(metrics.keyId) }, 1);
-    },
   });
   new Counter({
     name: 'sealwax_key_id_changes_total',
@@ -76,7 +65,9 @@ function showWhatWasNoted(metrics: Metrics, { version, registry }: { version: st
     registers,
     collect() {
       this.reset();
-      for (const [key, at] of metrics.facts.credentialExpiry) this.set({ key }, at.getTime() / 1000);
+      for (const [key, { credentialExpiry }] of metrics.facts.byKey) {
+        if (credentialExpiry !== undefined) this.set({ key }, credentialExpiry.getTime() / 1000);
+      }
     },
   });
   new Counter({
@@ -116,7 +107,7 @@ function showWhatWasNoted(metrics: Metrics, { version, registry }: { version: st
     registers,
     collect() {
       this.reset();
-      for (const [key, gauges] of metrics.facts.gauges) {
+      for (const [key, { gauges }] of metrics.facts.byKey) {
         for (const [name, value] of gauges) this.set({ key, name }, value);
       }
     },
@@ -166,9 +157,20 @@ function show(
   registry.registerMetric(metric as unknown as Metric);
 }
 
-/** Gauges that are read from `ring` at each scrape. */
-function showRing(ring: KeyRing, registry: Registry): void {
+/** Gauges that are read at each scrape. */
+function showServing({ ring, service }: Serving, registry: Registry): void {
   const registers = [registry];
+  new Gauge({
+    name: 'sealwax_key_id_info',
+    help: 'Always 1; the label is the key id reported to the API server, hashed as the API server does; absent while none is.',
+    labelNames: ['key_id_hash'],
+    registers,
+    collect() {
+      this.reset();
+      const { keyId } = service.health();
+      if (keyId !== '') this.set({ key_id_hash: hashKeyId(keyId) }, 1);
+    },
+  });
   new Gauge({
     name: 'sealwax_local_keys_held',
     help: 'Local keys in memory.',

@@ -37,7 +37,7 @@ export function observe({ log, metrics, facts, traces }: ObserveOptions): Observ
     },
     fact(key, fact) {
       // A key that goes on failing is opened again and again, and gives the same advice each time.
-      if (fact.kind === 'advice' && fact.text !== facts.advice.get(key)) log.info({ key }, fact.text);
+      if (fact.kind === 'advice' && fact.text !== facts.byKey.get(key)?.advice) log.info({ key }, fact.text);
       facts.note(key, fact);
     },
   };

@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { ConfigError, isConfigError, onFileChange, type KeyRing } from '@sealwax/core';
 import { loadConfig, type LoadedConfig } from './config/load.js';
-import { describeKey } from './load-backend.js';
+import type { Facts } from './facts.js';
+import { describeKey, type LoadedKey } from './load-backend.js';
 import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
 import { ringConfig } from './serve.js';
@@ -11,6 +12,7 @@ interface ReloadOptions {
   readonly config: LoadedConfig;
   readonly ring: KeyRing;
   readonly metrics: Metrics;
+  readonly facts: Facts;
   readonly log: Log;
 }
 
@@ -24,21 +26,26 @@ export interface Reloading {
 }
 
 /** Watches the config file, also through the symbolic links of a mounted ConfigMap, and takes over each config that is right in every part. */
-export function keepReloading(file: string, { config, ring, metrics, log }: ReloadOptions): Reloading {
+export function keepReloading(file: string, { config, ring, metrics, facts, log }: ReloadOptions): Reloading {
   const stopping = new AbortController();
   let inForce = config;
   let running = Promise.resolve();
   const reload = async () => {
     if (stopping.signal.aborted) return;
+    let refuseFacts: () => void = () => undefined;
     try {
       const loaded = await loadConfig(file);
       refuseWhatNeedsRestart(inForce, loaded);
+      const opened = loaded.loadedKeys.filter((key) => !inForce.loadedKeys.some((other) => hasSameBackend(key, other)));
+      refuseFacts = facts.beginAnew(opened.map(({ name }) => name));
       await ring.reconfigure(ringConfig(loaded));
+      facts.keepOnly(loaded.loadedKeys.map(({ name }) => name));
       inForce = loaded;
       metrics.configReloaded('ok');
       metrics.keysLoaded(loaded.loadedKeys);
       log.info({ file, keys: loaded.loadedKeys.map(describeKey) }, 'config reloaded');
     } catch (error) {
+      refuseFacts();
       metrics.configReloaded('refused');
       const reason = isConfigError(error) ? { reason: error.message } : { error };
       log.error({ file, ...reason }, 'config not reloaded; the one before stays in force');
@@ -58,6 +65,11 @@ export function keepReloading(file: string, { config, ring, metrics, log }: Relo
       stopping.abort();
     },
   };
+}
+
+/** Whether what the backend of `a` reported holds for `b` too. */
+function hasSameBackend(a: LoadedKey, b: LoadedKey): boolean {
+  return a.name === b.name && a.backendName === b.backendName && isDeepStrictEqual(a.config, b.config);
 }
 
 /** @throws {ConfigError} naming the first setting that cannot change while the plugin runs */

@@ -7,8 +7,8 @@ import { describeKey } from './load-backend.js';
 import type { Log } from './log.js';
 import { Metrics } from './metrics.js';
 import { observe } from './observe.js';
-import { keepReloading } from './reload.js';
-import { listen } from './socket.js';
+import { keepReloading, type Reloading } from './reload.js';
+import { listen, type ListeningSocket } from './socket.js';
 import { version } from './version.js';
 
 /** Below the 10 s that a kubelet and the 90 s that systemd wait before they kill. */
@@ -32,9 +32,10 @@ export interface Running {
  */
 export async function serve(config: LoadedConfig, configFile: string, log: Log): Promise<Running> {
   const facts = new Facts();
+  facts.beginAnew(config.loadedKeys.map(({ name }) => name));
   const metrics = new Metrics(version, facts);
   // A tracing library costs start time and memory: most clusters have no collector.
-  const traces = config.traces && new (await import('./traces.js')).Traces(config.traces);
+  const traces = config.traces && new (await import('./traces.js')).Traces(config.traces, log);
   const observer = observe({ log, metrics, facts, traces });
   const { cluster } = config;
   const alarm = (text: string) => {
@@ -47,37 +48,42 @@ export async function serve(config: LoadedConfig, configFile: string, log: Log):
       : await Remembered.open({ directory, cluster, capacity: config.limits.heldLocalKeys, alarm });
   const rescue = await Rescue.open({ directory, cluster, alarm });
   const ring = new KeyRing({ cluster, observer, remembered, rescue, ...ringConfig(config) });
-  metrics.watch(ring);
-  metrics.keysLoaded(config.loadedKeys);
   const service = new KmsService(ring);
+  metrics.watch(ring, service);
+  metrics.keysLoaded(config.loadedKeys);
   const grpc = openGrpcServer(service, { log, metrics, traces });
   const closeRing = () => Promise.race([ring.close(), new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())]);
+  let socket: ListeningSocket | undefined;
+  let closeHttp: (() => void) | undefined;
+  let reloading: Reloading | undefined;
+  const close = async () => {
+    reloading?.stop();
+    await socket?.close();
+    await grpc.close(GRACE_MS);
+    closeHttp?.();
+    await closeRing();
+    await traces?.close();
+  };
   try {
-    const socket = await listen(config.socket, (connection) => {
+    socket = await listen(config.socket, (connection) => {
       grpc.inject(connection);
     });
     const keys = config.loadedKeys.map(describeKey);
     log.info({ version, cluster, socket: config.socket.path, keys }, 'listening');
-    const closeHttp = serveHttp({ address: config.http.address, service, ring, metrics, facts, log });
-    const reloading = keepReloading(configFile, { config, ring, metrics, log });
+    closeHttp = serveHttp({ address: config.http.address, service, ring, metrics, facts, log });
+    const reloads = keepReloading(configFile, { config, ring, metrics, facts, log });
+    reloading = reloads;
     return {
       get config() {
-        return reloading.config;
+        return reloads.config;
       },
       reload() {
-        reloading.now();
+        reloads.now();
       },
-      async close() {
-        reloading.stop();
-        await socket.close();
-        await grpc.close(GRACE_MS);
-        closeHttp();
-        await closeRing();
-        await traces?.close();
-      },
+      close,
     };
   } catch (error) {
-    await closeRing();
+    await close();
     throw error;
   }
 }

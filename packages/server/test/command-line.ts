@@ -19,8 +19,17 @@ export function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEn
 
 /** Runs `sealwax` to its end. */
 export function sealwax(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ended> {
+  return run(SEALWAX, args, environment);
+}
+
+/** Runs a shell's command line, in which `"$0" "$@"` is `sealwax` with `args`. */
+export function shell(line: string, args: readonly string[]): Promise<Ended> {
+  return run('/bin/sh', ['-c', line, SEALWAX, ...args]);
+}
+
+function run(program: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(SEALWAX, args, { stdio: ['ignore', 'pipe', 'pipe'], env: cleanEnvironment(environment) });
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: cleanEnvironment(environment) });
     const [out, err]: [string[], string[]] = [[], []];
     child.stdout.on('data', (chunk: Buffer) => out.push(chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => err.push(chunk.toString()));

@@ -13,6 +13,7 @@ export interface ConfigSections {
   readonly limits?: object;
   readonly publish?: object;
   readonly probe?: object;
+  readonly refusal?: object;
   readonly traces?: object;
 }
 

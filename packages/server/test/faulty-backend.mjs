@@ -1,9 +1,12 @@
 /** A backend that is right but for the fault that its config names; `test/faulty-backend.test.ts` loads it by its path. */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const KEY = Buffer.alloc(32, 7);
 const never = () => new Promise(() => undefined);
+const REFUSAL = { name: 'BackendError', code: 'permission-denied' };
+const refused = () => Promise.reject(Object.assign(new Error('refused'), REFUSAL));
 /** One buffer for all answers. */
 const shared = new Uint8Array(32);
 
@@ -72,6 +75,13 @@ const faults = {
       return 'faulty/1';
     },
   }),
+  'is refused while a file is there': (good, { file }) =>
+    Object.fromEntries(
+      ['currentKekId', 'wrap', 'unwrap'].map((name) => [
+        name,
+        (...given) => (existsSync(file) ? refused() : good[name](...given)),
+      ]),
+    ),
   'lets a string go': () => ({
     async currentKekId() {
       void Promise.reject('let go');
@@ -83,10 +93,14 @@ const faults = {
 export const backend = {
   apiVersion: 1,
   config: { '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) } },
-  async open({ fault }) {
+  async open({ fault, ...config }, host) {
+    const { expires, gauge, advice } = config;
+    if (expires !== undefined) host.report({ kind: 'credential-expiry', at: new Date(expires) });
+    if (gauge !== undefined) host.report({ kind: 'gauge', name: 'figure', value: gauge });
+    if (advice !== undefined) host.report({ kind: 'advice', text: advice });
     if (fault === 'hangs in open') return never();
     if (fault === 'opens to nothing') return undefined;
     const good = right();
-    return { ...good, ...faults[fault](good) };
+    return { ...good, ...faults[fault](good, config) };
   },
 };

@@ -1,21 +1,18 @@
-import { chmod, copyFile, readFile, writeFile } from 'node:fs/promises';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { makeKeyFile, writeConfig } from './config-file.js';
 import { startWith, type Plugin } from './plugin.js';
 import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
+import { copyVendorBackend } from './vendor-backend.js';
 
 const seed = new Uint8Array(32).map((_, index) => index);
 
 /** A plugin whose first key is a good one and whose second, `bad`, has a backend with `fault`. */
 async function startWithFault(fault: string): Promise<{ readonly plugin: Plugin; readonly module: string }> {
   const directory = await temporaryDirectory();
-  const module = path.join(directory, 'vendor.mjs');
-  await copyFile(fileURLToPath(new URL('faulty-backend.mjs', import.meta.url)), module);
-  await chmod(module, 0o644);
+  const module = await copyVendorBackend(directory);
   const config = await writeConfig(directory, {
     limits: { remoteCallSeconds: 0.4 },
     publish: { startSeconds: 1, completeSeconds: 1 },

@@ -1,12 +1,14 @@
 import { createDecipheriv } from 'node:crypto';
-import { readFile, rename } from 'node:fs/promises';
+import { readFile, rename, truncate } from 'node:fs/promises';
+import path from 'node:path';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { ANNOTATION_NAME } from '@sealwax/core';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { describeError } from '../src/log.js';
-import { sealwax } from './command-line.js';
+import { SEALWAX, sealwax } from './command-line.js';
 import { startPlugin, type Plugin } from './plugin.js';
 import { decryptRequest } from './rpc.js';
+import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
 
 /** The local key of an envelope, by hand: what the key file's key unwraps to. */
@@ -118,3 +120,45 @@ test.each(['debug', 'error'])(
     expect(shows(output, kek)).toBe(false);
   },
 );
+
+describe('a line that cannot be written', () => {
+  /** With a shell's redirection of its log. */
+  async function startLoggingTo(redirection: string) {
+    const plugin = await startPlugin({
+      sections: { log: { level: 'debug' } },
+      command: ['/bin/sh', '-c', `${redirection}; exec "$0" "$@"`, SEALWAX],
+    });
+    const rpc = await plugin.connect();
+    onTestFinished(() => {
+      rpc.close();
+    });
+    return { plugin, rpc };
+  }
+
+  test.runIf(process.platform === 'linux')('stops nothing: the plugin serves and ends in order', async () => {
+    const { plugin, rpc } = await startLoggingTo('exec 2>/dev/full');
+    const seed = Buffer.alloc(32, 7);
+    expect(await rpc.decrypt(await rpc.encrypt(seed))).toEqual(seed);
+    plugin.kill('SIGUSR1');
+    plugin.kill('SIGHUP');
+    expect((await rpc.status()).healthz).toBe('ok');
+    expect(await plugin.stop()).toEqual({ code: 0, signal: null });
+  });
+
+  test('is followed by others once there is space again, however many there were', async () => {
+    const file = path.join(await temporaryDirectory(), 'log');
+    // The limit of a file's size stands for a disk that is full.
+    const { plugin, rpc } = await startLoggingTo(`ulimit -f 16; exec 2>>'${file}'`);
+    // More than the plugin keeps.
+    for (let sent = 0; sent < 1_000; sent += 1) await rpc.status();
+    const lines = await until(async () => {
+      const text = await readFile(file, 'utf8');
+      if (text.includes('SIGUSR1 ignored')) return text.trimEnd().split('\n');
+      await truncate(file);
+      plugin.kill('SIGUSR1');
+      return undefined;
+    });
+    // Whole, but for those that the file's beginning and end cut through.
+    for (const line of lines.slice(1, -1)) expect(JSON.parse(line)).toHaveProperty('msg');
+  });
+});

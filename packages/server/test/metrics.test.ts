@@ -1,15 +1,20 @@
 import { createHash } from 'node:crypto';
-import { rename } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { Facts } from '../src/facts.js';
 import { hashKeyId } from '../src/metrics-page.js';
 import { Metrics } from '../src/metrics.js';
 import { sealwax } from './command-line.js';
+import { writeConfig } from './config-file.js';
 import { atEndOfFile } from './end-of-file.js';
-import { startPlugin, type Plugin } from './plugin.js';
+import { startPlugin, startWith, type Plugin } from './plugin.js';
 import { samplesOf, sumOf } from './prometheus-text.js';
 import { decryptRequest, type RpcConnection } from './rpc.js';
+import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
+import { copyVendorBackend } from './vendor-backend.js';
 
 const seed = new Uint8Array(32).fill(7);
 
@@ -82,6 +87,30 @@ describe('the page', () => {
     expect(ids).toMatchObject([{ labels: { key_id_hash: hash }, value: 1 }]);
     expect(page).not.toContain(keyId);
   });
+});
+
+test('while Status reports no key id, none is shown', async () => {
+  const directory = await temporaryDirectory();
+  const config = await writeConfig(directory, { refusal: { afterMinutes: 0, action: 'wipe' } });
+  const refusing = path.join(directory, 'refusing');
+  const backend = await copyVendorBackend(directory);
+  const content = parse(await readFile(config.file, 'utf8')) as object;
+  const key = { name: 'vendor', backend, config: { fault: 'is refused while a file is there', file: refusing } };
+  await writeFile(config.file, stringify({ ...content, keys: [key] }));
+  const vendor = startWith(config);
+  await vendor.untilReady();
+  const connection = await vendor.connect();
+  onTestFinished(() => {
+    connection.close();
+  });
+  const shown = async () => (await scrape(vendor)).sum('sealwax_key_id_info');
+  expect(await shown()).toBe(1);
+  await writeFile(refusing, '');
+  await until(async () => (await connection.status()).keyId === '');
+  expect(await shown()).toBeUndefined();
+  await rm(refusing);
+  await until(async () => (await connection.status()).keyId !== '');
+  expect(await shown()).toBe(1);
 });
 
 describe('what is counted', () => {
@@ -178,6 +207,7 @@ describe('what backends report', () => {
   test('becomes a gauge under the name of the key, and goes when it no longer holds', async () => {
     const facts = new Facts();
     const metrics = new Metrics('1.2.3', facts);
+    facts.beginAnew(['prod', 'dr']);
     const at = new Date('2030-01-01T00:00:00Z');
     facts.note('prod', { kind: 'credential-expiry', at });
     facts.note('dr', { kind: 'credential-expiry', at });

@@ -3,7 +3,10 @@ import { lstat, readFile, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import path from 'node:path';
+import { pino } from 'pino';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { loadConfig } from '../src/config/load.js';
+import { serve } from '../src/serve.js';
 import { makeKeyFile, writeConfig } from './config-file.js';
 import { startPlugin, startWith, type Plugin } from './plugin.js';
 import { samplesOf, sumOf } from './prometheus-text.js';
@@ -147,6 +150,21 @@ describe('starting', () => {
       socket: plugin.config.socketPath,
       version: expect.stringMatching(/^\d/),
     });
+  });
+
+  test('that fails at its end closes what it had opened', async () => {
+    const config = await writeConfig(await temporaryDirectory());
+    await makeKeyFile(config);
+    const log = pino(
+      {},
+      {
+        write(line: string) {
+          if (line.includes('"msg":"listening"')) throw new Error('no space left on device');
+        },
+      },
+    );
+    await expect(serve(await loadConfig(config.file), config.file, log)).rejects.toThrow('no space left');
+    expect(await readdir(path.dirname(config.socketPath))).toEqual([]);
   });
 
   test.runIf(process.platform === 'linux')(

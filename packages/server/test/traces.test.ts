@@ -5,7 +5,8 @@ import { json } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { makeKeyFile, writeConfig } from './config-file.js';
-import { startWith } from './plugin.js';
+import { startPlugin, startWith } from './plugin.js';
+import { freePort } from './free-port.js';
 import { temporaryDirectory } from './temporary-directory.js';
 import { until } from './until.js';
 
@@ -35,14 +36,25 @@ const exported = z.object({
 });
 type ExportedSpan = z.infer<typeof exported>['resourceSpans'][number]['scopeSpans'][number]['spans'][number];
 
+interface Collector {
+  readonly url: string;
+  readonly spans: ExportedSpan[];
+  /** Of its next answers; it gives none while this is `undefined`. */
+  status: number | undefined;
+  /** What it was sent, answered or not. */
+  requests: number;
+}
+
 /** A collector on loopback that keeps what it gets. */
-async function startCollector(): Promise<{ readonly url: string; readonly spans: ExportedSpan[] }> {
+async function startCollector(): Promise<Collector> {
   const spans: ExportedSpan[] = [];
   const server = createServer((request, response) => {
     void json(request).then((body) => {
       for (const { scopeSpans } of exported.parse(body).resourceSpans)
         spans.push(...scopeSpans.flatMap((s) => s.spans));
-      response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+      collector.requests += 1;
+      if (collector.status === undefined) return;
+      response.writeHead(collector.status, { 'content-type': 'application/json' }).end('{}');
     });
   });
   server.listen(0, '127.0.0.1');
@@ -51,7 +63,9 @@ async function startCollector(): Promise<{ readonly url: string; readonly spans:
     server.close();
     server.closeAllConnections();
   });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/traces`, spans };
+  const { port } = server.address() as AddressInfo;
+  const collector: Collector = { url: `http://127.0.0.1:${port}/v1/traces`, spans, status: 200, requests: 0 };
+  return collector;
 }
 
 test('a Decrypt and the unwrap that it causes are spans of one trace, with the request’s uid and no plaintext', async () => {
@@ -80,4 +94,35 @@ test('a Decrypt and the unwrap that it causes are spans of one trace, with the r
   const text = JSON.stringify(collector.spans);
   expect(text).not.toContain(Buffer.from(seed).toString('base64'));
   expect(text).not.toContain(Buffer.from(seed).toString('hex'));
+});
+
+test.each([
+  ['gives no answer', async () => Object.assign(await startCollector(), { status: undefined }).url],
+  ['is away', async () => `http://127.0.0.1:${await freePort()}/v1/traces`],
+])('a collector that %s neither holds up the end of the plugin nor makes it a failure', async (_what, start) => {
+  const plugin = await startPlugin({ sections: { traces: { otlpEndpoint: await start() } } });
+  expect(await plugin.stop()).toEqual({ code: 0, signal: null });
+  expect(plugin.log.find(({ msg }) => String(msg).startsWith('traces: the last spans'))).toMatchObject({
+    level: 'warn',
+    error: { message: 'not done within 2 s' },
+  });
+});
+
+test('that spans cannot be sent is said once, and once more after some were', async () => {
+  const collector = await startCollector();
+  const plugin = await startPlugin({ sections: { traces: { otlpEndpoint: collector.url } } });
+  const said = () => plugin.log.filter(({ msg }) => String(msg).startsWith('traces: spans cannot be sent'));
+  // Each probe is a span: something is sent every few seconds.
+  const answeredWith = async (status: number, times: number) => {
+    collector.status = status;
+    const sent = collector.requests + times;
+    await until(() => collector.requests >= sent);
+  };
+  await answeredWith(400, 2);
+  await until(() => said().length > 0);
+  expect(said()).toMatchObject([{ level: 'warn', error: { message: expect.anything() } }]);
+  await answeredWith(200, 1);
+  await answeredWith(400, 1);
+  await until(() => said().length > 1);
+  expect(said()).toHaveLength(2);
 });

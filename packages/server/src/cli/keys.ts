@@ -13,10 +13,14 @@ const ANSWER_TIMEOUT_MS = 2_000;
  */
 export async function showKeys(configFile: string, { output }: { readonly output: 'text' | 'json' }): Promise<boolean> {
   refuseUnsafeEnvironment();
-  const { http } = await loadConfig(configFile);
+  const { http, cluster } = await loadConfig(configFile);
   const report = await askRunningPlugin(http.address);
-  if (report === undefined) {
-    console.error(`no plugin answers at ${http.address}; checking the keys from here`);
+  if (report?.cluster !== cluster) {
+    const why =
+      report === undefined
+        ? `no plugin answers at ${http.address}`
+        : `the plugin at ${http.address} serves cluster ${report.cluster}`;
+    console.error(`${why}; checking the keys from here`);
     return check(configFile, { output });
   }
   if (output === 'json') console.log(JSON.stringify(report, undefined, 2));
@@ -36,6 +40,8 @@ async function askRunningPlugin(address: string): Promise<KeyReport | undefined>
 function printReport({ keyId, healthz, alarms, keys }: KeyReport): void {
   console.log(`status: ${healthz}`);
   console.log(`key id: ${keyId === '' ? 'none' : keyId}`);
+  // Each answer to Encrypt carries one record at least, and months may pass before the first.
+  const encrypted = keys.some(({ carriedForSeconds }) => carriedForSeconds !== undefined);
   for (const key of keys) {
     const ago = (seconds: number | undefined, otherwise: string) =>
       seconds === undefined ? otherwise : `${seconds} s ago`;
@@ -44,7 +50,8 @@ function printReport({ keyId, healthz, alarms, keys }: KeyReport): void {
     console.log(`  last probe:         ${ago(key.lastProbeSeconds, 'none yet')}`);
     console.log(`  last good contact:  ${ago(key.lastGoodContactSeconds, 'none yet')}`);
     const carried = key.carriedForSeconds;
-    console.log(`  opens new data:     ${carried === undefined ? 'no' : `yes, since ${carried} s`}`);
+    const notCarried = encrypted ? 'no' : 'not known before the next Encrypt';
+    console.log(`  opens new data:     ${carried === undefined ? notCarried : `yes, since ${carried} s`}`);
     console.log(`  last Decrypt by it: ${ago(key.neededSeconds, 'none since start')}`);
     if (key.credentialExpires !== undefined) console.log(`  credential expires: ${key.credentialExpires}`);
     if (key.advice !== undefined) console.log(`  advice:             ${key.advice}`);

@@ -1,4 +1,4 @@
-import { isConfigError } from '@sealwax/core';
+import { isConfigError, systemErrorText } from '@sealwax/core';
 import { Command, Option } from 'commander';
 import { version } from '../version.js';
 
@@ -17,6 +17,8 @@ program
   .description('serve the KMS v2 API on the socket until SIGTERM')
   .option(...CONFIG)
   .action(async ({ config }: { config: string }) => {
+    // While the rest is loaded: it would end the process, and the config is read after that.
+    process.on('SIGHUP', () => undefined);
     const { runServer } = await import('./serve.js');
     await runServer(config);
   });
@@ -83,6 +85,18 @@ program
     const { runBackendCommand } = await import('./backend-command.js');
     process.exitCode = await runBackendCommand('hsm', args);
   });
+
+// Not for a server, whose log is written without these streams: to open them makes a pipe refuse lines while it is full.
+if (process.argv[2] !== 'serve') {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      // Whoever reads has seen enough.
+      if (error.code === 'EPIPE') return;
+      console.error(`sealwax: cannot write: ${systemErrorText(error)}`);
+      process.exit(1);
+    });
+  }
+}
 
 try {
   await program.parseAsync();

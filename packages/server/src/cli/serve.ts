@@ -8,6 +8,14 @@ import { setV8Flags } from './v8-flags.js';
 /** `sealwax serve`: returns when the server runs; the process ends by a signal. */
 export async function runServer(configFile: string): Promise<void> {
   refuseUnsafeEnvironment();
+  // First of all: unhandled, the signal ends the process. What it announces may have come after the config was read.
+  let reloadIsDue = false as boolean;
+  let reload = () => {
+    reloadIsDue = true;
+  };
+  process.on('SIGHUP', () => {
+    reload();
+  });
   const config = await loadConfig(configFile);
   const log = openLog(config.log.level);
   closeDebugDoors(log);
@@ -15,6 +23,10 @@ export async function runServer(configFile: string): Promise<void> {
   surviveStrayRejections(log, () => keys());
   const running = await serve(config, configFile, log);
   keys = () => running.config.loadedKeys;
+  reload = () => {
+    running.reload();
+  };
+  if (reloadIsDue) reload();
 
   let stopping = false;
   const stop = (signal: NodeJS.Signals) => {
@@ -32,9 +44,6 @@ export async function runServer(configFile: string): Promise<void> {
       },
     );
   };
-  process.on('SIGHUP', () => {
-    running.reload();
-  });
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   setV8Flags();

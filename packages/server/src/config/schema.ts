@@ -13,14 +13,17 @@ const absolutePath = z.string().startsWith('/', 'must be an absolute path');
 const positive = z.number().positive();
 const count = z.int().min(1);
 
+/** Said of a number too: YAML reads digits without quotes as one. */
+const OCTAL_MODE = 'must be four octal digits in quotes, for instance "0600"';
+
 const socket = z.strictObject({
   path: absolutePath
     .refine((path) => Buffer.byteLength(path) <= 100, 'must have at most 100 bytes: the system’s limit for sockets')
     .default('/run/sealwax/kms.sock')
     .describe('The unix socket that kube-apiserver connects to.'),
   mode: z
-    .string()
-    .regex(/^0[0-7]{3}$/, 'must be four octal digits in quotes, for instance "0600"')
+    .string(OCTAL_MODE)
+    .regex(/^0[0-7]{3}$/, OCTAL_MODE)
     .refine((mode) => (parseInt(mode, 8) & 0o007) === 0, 'must not let in every user: whoever connects can decrypt')
     .default('0600')
     .describe('Permissions of the socket. "0660" with a group lets in a kube-apiserver that does not run as root.'),
@@ -48,7 +51,7 @@ const log = z.strictObject({
 
 const traces = z.strictObject({
   otlpEndpoint: z
-    .url()
+    .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
     .describe('Where spans are sent: a collector’s OTLP/HTTP address, such as http://127.0.0.1:4318/v1/traces.'),
   sampleRatio: z.number().min(0).max(1).default(1).describe('Which part of the RPCs is traced.'),
 });

@@ -49,6 +49,23 @@ test('sealwax keys tries the keys itself where no plugin runs, and says so', asy
   expect(out).toMatch(/key prod \(write, local by .*\): ok: wraps and unwraps with local\//);
 });
 
+test('sealwax keys does not know whether a key opens new data before the first Encrypt, and says so', async () => {
+  const plugin = await startPlugin();
+  const { out } = await sealwax(['keys', '--config', plugin.config.file]);
+  expect(out).toMatch(/opens new data: +not known before the next Encrypt$/m);
+});
+
+test("sealwax keys does not take another cluster's plugin for its own", async () => {
+  const plugin = await startPlugin();
+  const other = await another(plugin.config, (content) => {
+    content['cluster'] = 'test-2';
+  });
+  const { code, out, err } = await sealwax(['keys', '--config', other]);
+  expect(code).toBe(0);
+  expect(err).toBe(`the plugin at ${plugin.config.httpAddress} serves cluster test-1; checking the keys from here\n`);
+  expect(out).toMatch(/key prod \(write, local by .*\): ok: wraps and unwraps with local\//);
+});
+
 /** A second config file beside the first, changed. */
 async function another(config: ConfigFile, change: (content: Record<string, unknown>) => void): Promise<string> {
   const content = parse(await readFile(config.file, 'utf8')) as Record<string, unknown>;

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { chmod, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { SEALWAX, sealwax } from '../command-line.js';
+import { SEALWAX, sealwax, shell } from '../command-line.js';
 import { makeKeyFile, writeConfig } from '../config-file.js';
 import { temporaryDirectory } from '../temporary-directory.js';
 
@@ -121,5 +121,25 @@ describe('sealwax check', () => {
     const before = await readFile(config.keyFile);
     await sealwax(['check', '--config', config.file]);
     expect((await readFile(config.keyFile)).equals(before)).toBe(true);
+  });
+});
+
+describe('output that cannot be written', () => {
+  test.runIf(process.platform === 'linux')('is said in one line, and the command fails', async () => {
+    const config = await writeConfig(await temporaryDirectory());
+    await makeKeyFile(config);
+    expect(await shell('"$0" "$@" >/dev/full', ['check', '--config', config.file])).toEqual({
+      code: 1,
+      out: '',
+      err: 'sealwax: cannot write: no space left on device\n',
+    });
+  });
+
+  test('because its reader has left is no failure, and nothing is said of it', async () => {
+    const config = await writeConfig(await temporaryDirectory());
+    await makeKeyFile(config);
+    const line = '{ "$0" "$@"; echo "exit code $?" >&2; } | true';
+    const { err } = await shell(line, ['check', '--config', config.file]);
+    expect(err).toBe('exit code 0\n');
   });
 });

@@ -108,6 +108,18 @@ describe('what is wrong is said with file, line and path', () => {
   });
 });
 
+describe('what should have been there instead is said', () => {
+  test('of a mode without quotes, which is a number', async () => {
+    const message = await refusal(GOOD.replace('kms.sock', 'kms.sock\n  mode: 0600'));
+    expect(message).toBe('5: socket.mode: must be four octal digits in quotes, for instance "0600"');
+  });
+
+  test('of an address for spans that no HTTP leads to', async () => {
+    const message = await refusal(`${GOOD}traces: { otlpEndpoint: "grpc://127.0.0.1:4317" }\n`);
+    expect(message).toBe('10: traces.otlpEndpoint: must be a URL that begins with http:// or https://');
+  });
+});
+
 describe('an unknown key', () => {
   test.each([
     ['of the file', `${GOOD}clusters: x\n`, 'clusters', 'cluster'],

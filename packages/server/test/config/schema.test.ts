@@ -58,6 +58,15 @@ test.each<[string, readonly object[], readonly object[]]>([
     ['trace', 'silent', 'Info', ''].map((level) => ({ log: { level } })),
   ],
   [
+    'traces.otlpEndpoint',
+    ['http://127.0.0.1:4318/v1/traces', 'https://collector.example'].map((otlpEndpoint) => ({
+      traces: { otlpEndpoint },
+    })),
+    ['', 'collector:4318', 'ftp://collector', 'file:///tmp/spans', 'unix:/run/spans'].map((otlpEndpoint) => ({
+      traces: { otlpEndpoint },
+    })),
+  ],
+  [
     'periods and limits',
     [{ probe: { intervalSeconds: 0.5 } }, { limits: { remoteCallSeconds: 300 } }],
     [
