@@ -52,6 +52,19 @@ describe('SoftHSM', () => {
     await open();
   });
 
+  test('a wrong PIN is tried once by all who log in at the same time', async () => {
+    await open();
+    await service.softHsm.writePin('wrong-pin-for-all');
+    // As hardware does, so that the others ask while the first one's try is out.
+    await service.softHsm.shim.misbehave('C_Login delay 3000');
+    const before = await logins();
+    for (const { status } of await Promise.allSettled([open(), open(), open()])) expect(status).toBe('rejected');
+    expect((await logins()) - before).toBe(1);
+    await service.softHsm.shim.behave();
+    await service.softHsm.writePin();
+    await open();
+  });
+
   test('a locked and an expired PIN are told apart from a wrong one, and work again by themselves', async () => {
     for (const [value, word] of [
       ['0xa4', 'locked'],

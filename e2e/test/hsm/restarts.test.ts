@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { openBackend } from '@sealwax/core/conformance';
-import { expect, test } from 'vitest';
+import { openBackend, type OpenedBackend } from '@sealwax/core/conformance';
+import { describe, expect, test } from 'vitest';
 import { startSoftHsm } from '../../src/pkcs11/softhsm-harness.js';
 import { testDirectory } from '../../src/test-directory.js';
 import { waitFor } from '../../src/wait-for.js';
@@ -77,6 +77,68 @@ test('a session that saw an error is closed: a hundred bad ciphertexts leave no 
   // One more, which keeps the login.
   expect(count('C_OpenSession') - count('C_CloseSession')).toBeLessThanOrEqual(sessions + 1);
   await opened.end();
+});
+
+describe('a process that is still opening the token', () => {
+  const startHanging = async (name: string) => {
+    const directory = await testDirectory(name);
+    const { harness, config, softHsm } = await startSoftHsm(directory);
+    const environment = { ...(config as { environment: object }).environment, SHIM_LOG: `${directory}/calls` };
+    const patient = { module: harness.module, config: { ...config, environment, openTimeoutSeconds: 300 } };
+    const count = (name: string) =>
+      readFileSync(`${directory}/calls`, 'utf8')
+        .split('\n')
+        .filter((call) => call === name).length;
+    return { patient, count, shim: softHsm.shim, hang: () => softHsm.shim.misbehave('C_Login hang') };
+  };
+  const untilItHangs = () =>
+    waitFor(() => moduleProcesses(process.pid).some(isInPause), { what: 'the login to hang', timeoutMs: 10_000 });
+  const untilNoneIsLeft = () =>
+    waitFor(() => moduleProcesses(process.pid).length === 0, { what: 'the process to end', timeoutMs: 5_000 });
+
+  test('ends when opening is given up', async () => {
+    const { patient, hang } = await startHanging('given-up');
+    await hang();
+    const giveUp = new AbortController();
+    const opening = openBackend(patient, { signal: giveUp.signal }).catch((error: unknown) => error);
+    await untilItHangs();
+    giveUp.abort();
+    expect(await opening).toMatchObject({ code: 'unavailable' });
+    await untilNoneIsLeft();
+  });
+
+  test.each([
+    ['close', (opened: OpenedBackend) => opened.backend.close()],
+    ['Host.signal and close', (opened: OpenedBackend) => opened.end()],
+  ])('ends with %s, and the call that waits for it is told that the backend is closed', async (_, end) => {
+    const { patient, hang } = await startHanging('closed');
+    const opened = await openBackend(patient);
+    await hang();
+    for (const pid of moduleProcesses(process.pid)) process.kill(pid, 'SIGKILL');
+    const call = opened.backend.currentKekId(signal).catch((error: unknown) => error);
+    await untilItHangs();
+    await end(opened);
+    const closed = { code: 'internal', message: expect.stringMatching(/: the backend is closed$/) };
+    expect(await call).toMatchObject(closed);
+    await untilNoneIsLeft();
+    await expect(opened.backend.currentKekId(signal)).rejects.toMatchObject(closed);
+  });
+
+  test('leaves the PIN to the next when it ends in its login', async () => {
+    const { patient, count, shim, hang } = await startHanging('killed');
+    await hang();
+    const first = openBackend(patient).catch((error: unknown) => error);
+    await untilItHangs();
+    const [hanging] = moduleProcesses(process.pid);
+    const second = openBackend(patient);
+    await waitFor(() => count('C_OpenSession') === 2, { what: 'the other one to ask', timeoutMs: 20_000 });
+    await shim.behave();
+    process.kill(hanging!, 'SIGKILL');
+    const opened = await second;
+    expect(await first).toMatchObject({ code: 'unavailable' });
+    expect(count('C_Login')).toBe(2);
+    await opened.end();
+  });
 });
 
 test('the process dies with the plugin, also when it hangs in the module and the plugin is killed', async () => {

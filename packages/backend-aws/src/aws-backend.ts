@@ -4,6 +4,7 @@ import { toKmsError } from './errors.js';
 import { formatKekId, parseKekId } from './kek-id.js';
 import { areNeighbours, parseKeyArn, type KeyArn } from './key-arn.js';
 import type { Login } from './login.js';
+import { orAborted } from './or-aborted.js';
 
 const ALGORITHM = 'SYMMETRIC_DEFAULT';
 /** How often a wrap begins again because the key rotated under it. */
@@ -117,6 +118,7 @@ export class AwsBackend implements Backend {
 
   close(): Promise<void> {
     this.#closing.abort();
+    this.#login.close();
     this.#client.destroy();
     return Promise.resolve();
   }
@@ -220,6 +222,7 @@ export class AwsBackend implements Backend {
     try {
       return await orAborted(() => send(either), either);
     } catch (error) {
+      if (this.#closing.signal.aborted) throw new BackendError('internal', `${doing}: the backend is closed`);
       const failure = toKmsError(error, doing);
       if (failure.code === 'unauthenticated') this.#login.forget();
       throw failure;
@@ -231,23 +234,4 @@ interface DecryptTarget {
   readonly keyArn: string;
   readonly materialId: string | undefined;
   readonly doing: string;
-}
-
-async function orAborted<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const stop = new AbortController();
-  const aborted = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener(
-      'abort',
-      () => {
-        reject(Object.assign(new Error('aborted'), { name: 'AbortError' }));
-      },
-      { signal: stop.signal },
-    );
-  });
-  try {
-    return await Promise.race([start(), aborted]);
-  } finally {
-    stop.abort();
-  }
 }

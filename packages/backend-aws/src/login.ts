@@ -1,5 +1,6 @@
-import type { BackendError, Host } from '@sealwax/core';
+import { BackendError, type Host } from '@sealwax/core';
 import { toLoginError } from './errors.js';
+import { orAborted } from './or-aborted.js';
 
 /** An access key, for a time or until it is deleted. */
 export interface Identity {
@@ -12,6 +13,11 @@ export interface Identity {
 /** Fetches an identity anew, each time. */
 export type CredentialSource = () => Promise<Identity>;
 
+/**
+ * A login serves many callers, so none of their signals may end it. And the SDK sets no limit to a `credential_process`, nor to the answer of a
+ * container's endpoint.
+ */
+const LOGIN_LIMIT_MS = 10_000;
 /** A session is renewed this long before its end, or in its last quarter if it is a short one. */
 const RENEW_BEFORE_MS = 5 * 60_000;
 /** An access key without an end may be replaced in its file at any time: it is read again this often. */
@@ -31,6 +37,7 @@ export class Login {
   readonly #fetch: CredentialSource;
   readonly #doing: string;
   readonly #report: Host['report'];
+  readonly #closing = new AbortController();
   #held: Held | undefined;
   #renewal: Promise<Identity> | undefined;
 
@@ -56,6 +63,10 @@ export class Login {
     this.#held = undefined;
   }
 
+  close(): void {
+    this.#closing.abort();
+  }
+
   #renew(): Promise<Identity> {
     this.#renewal ??= this.#fetchAndHold().finally(() => {
       this.#renewal = undefined;
@@ -64,11 +75,16 @@ export class Login {
   }
 
   async #fetchAndHold(): Promise<Identity> {
+    const limit = AbortSignal.timeout(LOGIN_LIMIT_MS);
+    const ended = AbortSignal.any([limit, this.#closing.signal]);
     let identity: Identity;
     try {
-      identity = await this.#fetch();
+      // What comes later is dropped: by then the next fetch may have brought something newer.
+      identity = await orAborted(this.#fetch, ended);
     } catch (error) {
-      throw this.#failed(error);
+      if (!ended.aborted) throw toLoginError(error, this.#doing);
+      const why = limit.aborted ? `no answer within ${LOGIN_LIMIT_MS} ms` : 'the backend is closing';
+      throw new BackendError('unavailable', `${this.#doing}: ${why}`, { cause: error });
     }
     const now = Date.now();
     const { expiration } = identity;
@@ -80,9 +96,5 @@ export class Login {
     };
     this.#report({ kind: 'credential-expiry', at: expiration });
     return identity;
-  }
-
-  #failed(error: unknown): BackendError {
-    return toLoginError(error, this.#doing);
   }
 }

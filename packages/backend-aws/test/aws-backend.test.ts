@@ -199,7 +199,9 @@ describe('the client', () => {
     giveUp.abort();
     expect((await call).code).toBe('unavailable');
     await aws.close();
-    expect((await failureOf(aws.currentKekId(signal))).code).toBe('unavailable');
+    const { code, message } = await failureOf(aws.currentKekId(signal));
+    expect(code).toBe('internal');
+    expect(message).toMatch(/: the backend is closed$/);
     expect(double.asked).toHaveLength(1);
   });
 });

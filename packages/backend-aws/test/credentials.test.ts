@@ -1,8 +1,10 @@
 import { lendHost } from '@sealwax/core/conformance';
-import { writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { open, rm, writeFile } from 'node:fs/promises';
 import { Agent as HttpsAgent } from 'node:https';
 import path from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { promisify } from 'node:util';
+import { afterEach, expect, test, vi } from 'vitest';
 import { awsConfig } from '../src/config.js';
 import { backend } from '../src/index.js';
 import { KEY_ARN, KmsDouble, MATERIAL } from './kms-double.js';
@@ -14,6 +16,7 @@ const before = { ...process.env };
 afterEach(() => {
   for (const name of Object.keys(process.env)) if (!(name in before)) Reflect.deleteProperty(process.env, name);
   Object.assign(process.env, before);
+  vi.restoreAllMocks();
 });
 
 const signedBy = ({ headers }: { readonly headers: NodeJS.Dict<string | string[]> }) =>
@@ -82,6 +85,76 @@ test('a file that others can read is no credential', async () => {
   const error = await failureOf(aws.unwrap(record, signal));
   expect(error.code).toBe('unauthenticated');
   expect(error.message).toContain('chmod');
+});
+
+/** A source that does not answer until it is mended. */
+interface HangingSource {
+  readonly auth: Readonly<Record<string, unknown>>;
+  /** Resolves when it has been asked. */
+  readonly asked: () => Promise<void>;
+  readonly mend: () => Promise<void>;
+  /** Ends the question that got no answer. */
+  readonly end: () => Promise<void>;
+}
+
+const session = { SecretAccessKey: 'secret', Expiration: new Date(Date.now() + 3_600_000).toISOString() };
+
+/** A helper that waits on a pipe for as long as there is one, and fails when that has ended. */
+async function hangingProcess(): Promise<HangingSource> {
+  const directory = await temporaryDirectory();
+  const helper = path.join(directory, 'helper');
+  const pipe = path.join(directory, 'pipe');
+  const configFile = path.join(directory, 'config');
+  await promisify(execFile)('mkfifo', [pipe]);
+  const output = JSON.stringify({ Version: 1, AccessKeyId: 'AKIAPROCESS', SessionToken: 'token', ...session });
+  const script = `#!/bin/sh\nif [ -e ${pipe} ]; then read -r line < ${pipe} || exit 1; fi\necho '${output}'\n`;
+  await writeFile(helper, script, { mode: 0o700 });
+  await writeFile(configFile, `[default]\ncredential_process = ${helper}\n`, { mode: 0o600 });
+  let writing: Awaited<ReturnType<typeof open>> | undefined;
+  return {
+    auth: { method: 'profile', configFile },
+    asked: async () => {
+      // Opens as soon as the helper reads.
+      writing = await open(pipe, 'w');
+    },
+    mend: () => rm(pipe),
+    end: async () => writing?.close(),
+  };
+}
+
+async function hangingEndpoint(): Promise<HangingSource> {
+  const double = await KmsDouble.start(() => 'nothing');
+  return {
+    auth: { method: 'container', uri: `${double.url}/credentials` },
+    asked: () => expect.poll(() => double.asked.length).toBe(1),
+    mend: () => {
+      double.answerWith(() => ({ json: { AccessKeyId: 'AKIACONTAINER', Token: 'token', ...session } }));
+      return Promise.resolve();
+    },
+    end: () => Promise.resolve(),
+  };
+}
+
+test.each([
+  ['a credential_process', hangingProcess, 'AKIAPROCESS'],
+  ['the endpoint of a container', hangingEndpoint, 'AKIACONTAINER'],
+])('%s that hangs is unavailable after 10 s, and asked anew by the next call', async (_, start, accessKeyId) => {
+  const limit = new AbortController();
+  const limits = vi.spyOn(AbortSignal, 'timeout').mockReturnValueOnce(limit.signal);
+  const source = await start();
+  const double = await KmsDouble.start();
+  const { aws } = await openAws(double.url, { auth: source.auth });
+  const call = failureOf(aws.unwrap(record, signal));
+  await source.asked();
+  limit.abort();
+  const { code, message } = await call;
+  expect(code).toBe('unavailable');
+  expect(message).toMatch(/^aws: log in with (profile|container): no answer within 10000 ms$/);
+  expect(limits).toHaveBeenCalledWith(10_000);
+  await source.mend();
+  await aws.unwrap(record, signal);
+  await source.end();
+  expect(double.asked.map(signedBy)).toEqual([accessKeyId]);
 });
 
 /** Where a client would connect to. */

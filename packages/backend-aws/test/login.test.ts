@@ -1,6 +1,7 @@
 import { isBackendError, type Fact } from '@sealwax/core';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Login, type Identity } from '../src/login.js';
+import { failureOf } from './open-aws.js';
 
 const START = Date.parse('2026-01-01T00:00:00Z');
 const MINUTE = 60_000;
@@ -10,6 +11,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
 });
 
 /** Sessions of `lifetimeMs` from a source that can be broken; `accessKeyId` counts them. */
@@ -90,6 +92,50 @@ describe('a session', () => {
     const { at, facts } = sessions(60 * MINUTE);
     await at(0);
     expect(facts).toEqual([{ kind: 'credential-expiry', at: new Date(START + 60 * MINUTE) }]);
+  });
+});
+
+describe('a fetch without an answer', () => {
+  /** A source that answers when the test says so, and a limit that is over when the test says so. */
+  function hangingSource() {
+    const limit = new AbortController();
+    const limits = vi.spyOn(AbortSignal, 'timeout').mockReturnValueOnce(limit.signal);
+    const waiting: { resolve: (identity: Identity) => void; reject: (error: Error) => void }[] = [];
+    const fetch = () =>
+      new Promise<Identity>((resolve, reject) => {
+        waiting.push({ resolve, reject });
+      });
+    return { login: new Login(fetch, 'profile', () => undefined), limit, limits, waiting };
+  }
+  const identityOf = (accessKeyId: string): Identity => ({ accessKeyId, secretAccessKey: 'secret' });
+
+  test.each(['an identity', 'an error'])(
+    'ends for all after 10 s; the next call fetches anew, and %s that comes late changes nothing',
+    async (late) => {
+      const { login, limit, limits, waiting } = hangingSource();
+      const calls = [login.identity(), login.identity()].map((call) => failureOf(call));
+      limit.abort();
+      for (const { code, message } of await Promise.all(calls)) {
+        expect(code).toBe('unavailable');
+        expect(message).toBe('aws: log in with profile: no answer within 10000 ms');
+      }
+      expect(limits).toHaveBeenCalledWith(10_000);
+      const next = login.identity();
+      const [first, second] = waiting;
+      if (late === 'an error') first?.reject(new Error('late'));
+      else first?.resolve(identityOf('late'));
+      second?.resolve(identityOf('in time'));
+      expect((await next).accessKeyId).toBe('in time');
+      expect((await login.identity()).accessKeyId).toBe('in time');
+      expect(waiting).toHaveLength(2);
+    },
+  );
+
+  test('ends when the login is closed', async () => {
+    const { login } = hangingSource();
+    const call = failureOf(login.identity());
+    login.close();
+    expect((await call).code).toBe('unavailable');
   });
 });
 

@@ -2,10 +2,12 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { isBackendError, type SecretFile } from '@sealwax/core';
 import type { FromChild } from './protocol.js';
 
-type Login = Extract<FromChild, { told: 'login' }>;
+/** What came of a login, and the tries that are left, as the token tells; `null` where it does not. */
+type Outcome = Pick<Extract<FromChild, { told: 'login' }>, 'outcome' | 'triesLeft'>;
 
-/** A PIN to try, or the reason why none may be. */
-export type PinOffer = { readonly pin: Uint8Array } | { readonly withheld: string };
+/** A PIN to try, with where to say what came of it, or the reason why none may be. */
+export type PinOffer =
+  { readonly pin: Uint8Array; readonly learn: (login: Outcome) => void } | { readonly withheld: string };
 
 const markKey = randomBytes(32);
 /** For the whole life of the process, and not of a backend: a backend that fails is opened anew for ever, and each of them would try once more. */
@@ -22,20 +24,24 @@ export function pinRuleFor(place: string, file: SecretFile): PinRule {
 /**
  * Tokens lock after three to ten wrong PINs, and a plugin that tries again and again would lock them within a minute. So a PIN that was
  * called wrong is never tried again until the file holds another one, and the last try that a token tells of is not ours to
- * spend unless this PIN has been good before.
+ * spend unless this PIN has been good before. Until a PIN has been good it is tried by one at a time: keys of one token are opened at the same time.
  */
 export class PinRule {
   readonly #file: SecretFile;
   #refused: { readonly mark: string; readonly reason: string } | undefined;
   #good: string | undefined;
-  #tried: string | undefined;
+  /** While a PIN that was never good is tried: settles when that is over, with the tries that are left. */
+  #trial: Promise<number | null> | undefined;
 
   constructor(file: SecretFile) {
     this.#file = file;
   }
 
-  /** @param triesLeft - as the token tells, `null` where it does not */
-  async offer(triesLeft: number | null): Promise<PinOffer> {
+  /**
+   * @param triesLeft - as the token tells, `null` where it does not
+   * @param ended - settles when whoever asks is gone and will not say what came of it
+   */
+  async offer(triesLeft: number | null, ended: Promise<unknown>): Promise<PinOffer> {
     let pin: Uint8Array;
     try {
       pin = await this.#read();
@@ -48,24 +54,45 @@ export class PinRule {
       pin.fill(0);
       return { withheld };
     };
+    const wasGood = this.#good === mark;
     if (this.#refused?.mark === mark) return withhold(this.#refused.reason);
-    if (triesLeft === 1 && this.#good !== mark) {
+    if (triesLeft === 1 && !wasGood) {
       return withhold(
         'one try is left before the token locks, and it is not spent on a PIN that was never good here; log in once with another tool, which gives the tries back',
       );
     }
-    this.#tried = mark;
-    return { pin };
+    if (this.#trial !== undefined && !wasGood) {
+      pin.fill(0);
+      // From the beginning: the file may hold another PIN by then.
+      return this.offer((await this.#trial) ?? triesLeft, ended);
+    }
+    return { pin, learn: this.#begin(mark, ended) };
   }
 
-  learn({ outcome }: Pick<Login, 'outcome'>): void {
-    if (outcome === 'good') {
-      this.#good = this.#tried;
-      this.#refused = undefined;
-    } else if (outcome === 'wrong' && this.#tried !== undefined) {
-      const reason = `the token called the PIN in ${this.#file.path} wrong; it is not tried again until the file changes`;
-      this.#refused = { mark: this.#tried, reason };
+  /** @returns `learn` of the offer */
+  #begin(mark: string, ended: Promise<unknown>): (login: Outcome) => void {
+    let end: (triesLeft: number | null) => void = () => undefined;
+    if (this.#good !== mark) {
+      this.#trial = new Promise((resolve) => {
+        end = resolve;
+      });
+      void this.#trial.then(() => {
+        this.#trial = undefined;
+      });
+      void ended.then(() => {
+        end(null);
+      });
     }
+    return ({ outcome, triesLeft }) => {
+      if (outcome === 'good') {
+        this.#good = mark;
+        this.#refused = undefined;
+      } else if (outcome === 'wrong') {
+        const reason = `the token called the PIN in ${this.#file.path} wrong; it is not tried again until the file changes`;
+        this.#refused = { mark, reason };
+      }
+      end(triesLeft);
+    };
   }
 
   async #read(): Promise<Uint8Array> {

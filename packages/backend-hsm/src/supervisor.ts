@@ -1,7 +1,7 @@
 import { BackendError, ConfigError, type Host } from '@sealwax/core';
 import type { HsmConfig } from './config.js';
 import { CallFailed, ModuleProcess, ProcessEnded, type CallAnswer } from './module-process.js';
-import { pinRuleFor, type PinRule } from './pin-rule.js';
+import { pinRuleFor, type PinOffer, type PinRule } from './pin-rule.js';
 import type { Call, FromChild, TokenSettings } from './protocol.js';
 
 const FIRST_PAUSE_MS = 250;
@@ -17,7 +17,9 @@ export class Supervisor {
   readonly #config: HsmConfig;
   readonly #host: Host;
   readonly #pins: PinRule | undefined;
+  /** From its first moment on, before it has opened the token: what runs has to be ended. */
   #process: ModuleProcess | undefined;
+  /** Settles when `#process` has opened the token. */
   #starting: Promise<ModuleProcess> | undefined;
   /** Ends in a row, with no good call in between. */
   #ends = 0;
@@ -71,6 +73,7 @@ export class Supervisor {
     try {
       return await unlessAborted(twice(), signal);
     } catch (error) {
+      if (this.#isClosed) throw new BackendError('internal', `${doing}: the backend is closed`);
       throw explain(error, doing, signal);
     }
   }
@@ -89,47 +92,51 @@ export class Supervisor {
     const process = this.#process;
     this.#isClosed = true;
     if (process === undefined) return;
-    // A logout is a courtesy to the token: whether or not it works, the process ends.
-    await process.call({ call: 'close' }, undefined, CLOSE_MS).catch(() => undefined);
+    // A logout is a courtesy to the token: whether or not it works, the process ends. One that has not opened it yet owes none.
+    if (this.#starting === undefined) await process.call({ call: 'close' }, undefined, CLOSE_MS).catch(() => undefined);
     process.end('was closed');
     await process.ended;
   }
 
   async #running(doing: string): Promise<ModuleProcess> {
     if (this.#isClosed) throw new ProcessEnded('was closed');
+    if (this.#starting !== undefined) return this.#starting;
     if (this.#process?.isAlive === true) return this.#process;
     const pauseMs = this.#nextStartAtMs - performance.now();
-    if (this.#starting === undefined && pauseMs > 0) {
+    if (pauseMs > 0) {
       const inMs = Math.ceil(pauseMs);
       throw new BackendError(
         'unavailable',
         `${doing}: the module’s process ${this.#whyEnded}; the next one starts in ${inMs} ms`,
       );
     }
-    this.#starting ??= this.#start().finally(() => {
+    this.#starting = this.#start().finally(() => {
       this.#starting = undefined;
     });
     return this.#starting;
   }
 
   async #start(): Promise<ModuleProcess> {
+    let offer: PinOffer | undefined;
     const process = ModuleProcess.start({
       environment: { ...this.#config.environment, UV_THREADPOOL_SIZE: String(this.#config.sessions + 2) },
       output: this.#config.moduleOutput,
       callTimeoutMs: this.#config.callTimeoutSeconds * 1000,
       onPin: async (triesLeft) => {
-        const offer = await this.#pins?.offer(triesLeft);
+        offer = await this.#pins?.offer(triesLeft, process.ended);
         if (offer !== undefined && 'pin' in offer) return { answer: { pin: 'given' }, pin: offer.pin };
         return { answer: { pin: 'withheld', reason: offer?.withheld ?? 'no pinFile in the config' } };
       },
       onTold: (told) => {
-        this.#learn(told);
+        if (told.told === 'login' && offer !== undefined && 'pin' in offer) offer.learn(told);
+        this.#report(told);
       },
       onResidentSize: (bytes) => {
         this.#host.report({ kind: 'gauge', name: 'hsm_process_resident_bytes', value: bytes });
         if (bytes > this.#config.memoryLimitMebibytes * MEBIBYTE) process.end('grew above memoryLimitMebibytes');
       },
     });
+    this.#process = process;
     void process.ended.then((why) => {
       this.#noteEnd(process, why);
     });
@@ -140,7 +147,6 @@ export class Supervisor {
       process.end('could not open the token');
       throw error;
     }
-    this.#process = process;
     return process;
   }
 
@@ -156,13 +162,9 @@ export class Supervisor {
     this.#nextStartAtMs = performance.now() + pauseMs;
   }
 
-  #learn(told: Extract<FromChild, { told: unknown }>): void {
-    if (told.told === 'advice') {
-      this.#host.report({ kind: 'advice', text: told.text });
-      return;
-    }
-    this.#pins?.learn(told);
-    if (told.triesLeft !== null)
+  #report(told: Extract<FromChild, { told: unknown }>): void {
+    if (told.told === 'advice') this.#host.report({ kind: 'advice', text: told.text });
+    else if (told.triesLeft !== null)
       this.#host.report({ kind: 'gauge', name: 'hsm_pin_tries_left', value: told.triesLeft });
   }
 }

@@ -133,20 +133,21 @@ export class Kek {
 
   async #findVersion(kekId: string): Promise<Version> {
     const name = parseKekId(kekId);
-    const version =
+    const found =
       name &&
       (await this.#token.use((session) =>
         findVersion({ cryptoki: this.#token.cryptoki, session }, this.#settings, name),
       ));
-    if (name === undefined || version === undefined)
-      throw new CallFailure('key-not-found', 'the token has no such key');
-    const told = version.name.fingerprint !== 'none' && name.fingerprint !== 'none';
-    if (told && version.name.fingerprint !== name.fingerprint) {
+    if (name === undefined || found === undefined) throw new CallFailure('key-not-found', 'the token has no such key');
+    const told = found.name.fingerprint !== 'none' && name.fingerprint !== 'none';
+    if (told && found.name.fingerprint !== name.fingerprint) {
       throw new CallFailure(
         'key-not-found',
-        `another key stands beneath this label and id (${version.name.fingerprint}, not ${name.fingerprint})`,
+        `another key stands beneath this label and id (${found.name.fingerprint}, not ${name.fingerprint})`,
       );
     }
+    // Named as it was asked for: what it wrapped authenticates that id, which is another one than today's where the config's `fingerprint` has changed.
+    const version = { ...found, kekId };
     this.#known.set(kekId, version);
     await this.#makeCanary(kekId, version);
     return version;

@@ -135,6 +135,16 @@ export class Token {
     }
     const pin = await this.#pins.ask(triesLeft(info));
     try {
+      this.#tryPin(pin);
+    } finally {
+      pin.fill(0);
+    }
+  }
+
+  /** Always tells what came of it: others may wait for that. */
+  #tryPin(pin: Uint8Array): void {
+    let outcome: LoginOutcome = 'good';
+    try {
       const mark = createHmac('sha256', this.#pinMarkKey).update(pin).digest('hex');
       // A module may hold on to what it knew of the PIN when it was initialized, and would call the new one wrong.
       if (this.#triedPin !== undefined && this.#triedPin !== mark) {
@@ -144,15 +154,6 @@ export class Token {
         this.#anchor = this.cryptoki.C_OpenSession(this.#slot, CKF.serialSession);
       }
       this.#triedPin = mark;
-      this.#tryPin(pin);
-    } finally {
-      pin.fill(0);
-    }
-  }
-
-  #tryPin(pin: Uint8Array): void {
-    let outcome: LoginOutcome = 'good';
-    try {
       if (this.#anchor === undefined) throw new CallFailure('unavailable', 'no session to log in with');
       // pkcs11js takes nothing but a string, which cannot be overwritten; it lives in this process only.
       this.cryptoki.C_Login(this.#anchor, CKU_USER, Buffer.from(pin).toString('utf8'));
