@@ -12,6 +12,9 @@ export type Fact =
   /** Something that works and should be done otherwise. One sentence, no secret. */
   | { readonly kind: 'advice'; readonly text: string };
 
+/** Begins the advice that stands in for a fact that cannot be shown. */
+export const LEFT_OUT = 'a report of its backend is left out: ';
+
 /** What the server lends to a backend, so that no vendor invents it. */
 export interface Host {
   /** Aborts when the backend is to be closed. */
@@ -29,7 +32,7 @@ export interface Host {
   httpsAgent(files?: TlsFiles): Promise<Agent>;
   /** The proxy that HTTPS_PROXY and NO_PROXY name for `url`, for clients that do not speak through an agent; `undefined` for none. */
   proxyFor(url: string): URL | undefined;
-  /** Tells the operator a fact; the newest of its kind (and name) counts. */
+  /** Tells the operator a fact; the newest of its kind (and name) counts. One that cannot be shown is left out, with an advice that says why. */
   report(fact: Fact): void;
 }
 
@@ -50,6 +53,28 @@ export function lendHost(owner: string, report: (fact: Fact) => void, signal: Ab
       return httpsAgent(files, owner, signal);
     },
     proxyFor,
-    report,
+    report(fact) {
+      const flaw = flawOf(fact);
+      report(flaw === undefined ? fact : { kind: 'advice', text: `${LEFT_OUT}${flaw}` });
+    },
   };
+}
+
+/** Backends in JavaScript have no types, and figures of a KMS may be missing: a date of nothing is no valid one. */
+function flawOf(fact: unknown): string | undefined {
+  const { kind, at, name, value, text } = (fact ?? {}) as Partial<Record<string, unknown>>;
+  switch (kind) {
+    case 'credential-expiry':
+      return at === undefined || (at instanceof Date && Number.isFinite(at.getTime()))
+        ? undefined
+        : 'credential-expiry: "at" must be a valid Date, or undefined';
+    case 'gauge':
+      return typeof name === 'string' && /^[a-z][a-z0-9_]*$/.test(name) && Number.isFinite(value)
+        ? undefined
+        : 'gauge: "name" must be of lower case, digits and _, and "value" a finite number';
+    case 'advice':
+      return typeof text === 'string' && /^\P{Cc}+$/u.test(text) ? undefined : 'advice: "text" must be one line';
+    default:
+      return 'its "kind" must be credential-expiry, gauge or advice';
+  }
 }

@@ -1,5 +1,5 @@
 import type { KeyRing, KeyState, KmsService } from '@sealwax/core';
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Facts } from './facts.js';
 import { keyReport } from './key-report.js';
 import type { Log } from './log.js';
@@ -25,9 +25,9 @@ interface HttpOptions {
  * @returns closes the server
  */
 export function serveHttp({ address, service, ring, metrics, facts, log }: HttpOptions): () => void {
-  const server = createServer((request, response) => {
+  const respond = (request: IncomingMessage, response: ServerResponse) => {
     const target = request.url ?? '/';
-    // What a client sends need not be a URL ("//" is none), and a throw in here would end the process.
+    // What a client sends need not be a URL ("//" is none).
     if (!URL.canParse(target, BASE)) {
       answer(response, 400, 'not a URL\n');
       return;
@@ -55,12 +55,23 @@ export function serveHttp({ address, service, ring, metrics, facts, log }: HttpO
           answer(response, 200, text, contentType);
         },
         (error: unknown) => {
-          log.error({ error }, 'metrics');
-          answer(response, 500, 'see the log\n');
+          fail(response, error);
         },
       );
     } else {
       answer(response, 404, 'try /livez, /readyz, /readyz?verbose, /keys or /metrics\n');
+    }
+  };
+  const fail = (response: ServerResponse, error: unknown) => {
+    log.error({ error }, 'http');
+    answer(response, 500, 'see the log\n');
+  };
+  const server = createServer((request, response) => {
+    try {
+      respond(request, response);
+    } catch (error) {
+      // Thrown on, it would end the process.
+      fail(response, error);
     }
   });
   return keepListening(server, address, log);
