@@ -108,10 +108,10 @@ describe('a process that is still opening the token', () => {
   });
 
   test.each([
-    ['close', (opened: OpenedBackend) => opened.backend.close()],
-    ['Host.signal and close', (opened: OpenedBackend) => opened.end()],
-  ])('ends with %s, and the call that waits for it is told that the backend is closed', async (_, end) => {
-    const { patient, hang } = await startHanging('closed');
+    ['close', 'closed', (opened: OpenedBackend) => opened.backend.close()],
+    ['Host.signal and close', 'ended', (opened: OpenedBackend) => opened.end()],
+  ])('ends with %s, and the call that waits for it is told that the backend is closed', async (_, name, end) => {
+    const { patient, hang } = await startHanging(name);
     const opened = await openBackend(patient);
     await hang();
     for (const pid of moduleProcesses(process.pid)) process.kill(pid, 'SIGKILL');
