@@ -105,6 +105,7 @@ export class AzureService {
       config: this.config,
       secrets: [this.clientSecret],
       faults: {
+        stranger: 'the proxy passes TLS as it is; the unit tests of backend-azure play a gateway that answers',
         rotate: async () => {
           this.rotate();
         },

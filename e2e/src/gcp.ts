@@ -103,6 +103,7 @@ export class GcpService {
       config: this.config,
       secrets: [this.#privateKey],
       faults: {
+        stranger: 'the proxy passes TLS as it is; the unit tests of backend-gcp play a gateway that answers',
         rotate: async () => {
           this.rotate();
         },

@@ -31,6 +31,7 @@ export async function startLocalKey(directory: string): Promise<KeyUnderTest> {
       config: { path: file },
       secrets: [],
       faults: {
+        stranger: 'a file is not asked over a network',
         rotate: async () => {
           await execFileAsync(sealwaxCommand, ['local', 'rotate', file]);
         },

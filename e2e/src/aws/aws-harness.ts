@@ -3,6 +3,7 @@ import { backend } from '@sealwax/backend-aws';
 import type { Harness } from '@sealwax/core/conformance';
 import path from 'node:path';
 import { FaultProxy } from '../fault-proxy.js';
+import { strangerAt } from '../stranger.js';
 import { awsException } from './aws-exception.js';
 import { KmsAdmin } from './kms-admin.js';
 import { LocalStack } from './local-stack.js';
@@ -53,6 +54,7 @@ export async function startAwsCounterpart(directory: string): Promise<AwsCounter
       deleteKey: () => proxy.set(awsException('NotFoundException')),
       destroyOldVersion: 'AWS KMS keeps every key material of a key that it made for as long as the key',
       replaceKek: 'AWS KMS gives an id to one key only',
+      stranger: strangerAt(proxy),
     },
     mend: async () => {
       await admin.enable();

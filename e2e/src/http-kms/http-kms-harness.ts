@@ -4,6 +4,7 @@ import type { BackendModule } from '@sealwax/core';
 import type { Harness } from '@sealwax/core/conformance';
 import { FaultProxy } from '../fault-proxy.js';
 import { examplePackage, installedPackages } from '../packed-packages.js';
+import { strangerAt } from '../stranger.js';
 import { HttpKms, type HttpKmsOptions } from './http-kms.js';
 
 /** The example's service behind a fault proxy, for the conformance kit and for tests with a cluster. */
@@ -49,6 +50,7 @@ export async function startHttpKms(directory: string, options: HttpKmsOptions = 
       deleteKey: () => kms.trouble({ deleted: true }),
       destroyOldVersion: () => kms.operate('destroy-old-versions'),
       replaceKek: () => kms.operate('replace'),
+      stranger: strangerAt(proxy),
     },
     async mend() {
       await kms.trouble({});

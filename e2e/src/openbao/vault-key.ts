@@ -4,6 +4,7 @@ import { backend } from '@sealwax/backend-vault';
 import type { Harness } from '@sealwax/core/conformance';
 import { FaultProxy } from '../fault-proxy.js';
 import type { KeyUnderTest } from '../key-under-test.js';
+import { strangerAt } from '../stranger.js';
 import type { BaoClient } from './bao-client.js';
 import { OpenBao } from './open-bao.js';
 import { TransitKey } from './transit-key.js';
@@ -62,6 +63,7 @@ export async function startVaultKey(directory: string, { kekId = 'version' }: Va
       deleteKey: () => key.delete(),
       destroyOldVersion: () => key.trim(),
       replaceKek: () => key.replace(),
+      stranger: strangerAt(proxy),
     },
     mend: async () => {
       await proxy.set({ kind: 'pass' });

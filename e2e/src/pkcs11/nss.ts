@@ -122,6 +122,7 @@ export async function startNss(directory: string): Promise<HsmService & { readon
     config,
     secrets: [nss.pin],
     faults: {
+      stranger: noService,
       rotate: add,
       stall: noService,
       outage: noService,

@@ -43,6 +43,7 @@ export async function startSoftHsm(
     config,
     secrets: softHsm.pins,
     faults: {
+      stranger: 'a token is not asked over a network',
       rotate: () => versions.add(),
       stall: () => shim.misbehave('* hang'),
       outage: () => shim.misbehave('* error 0x32'),

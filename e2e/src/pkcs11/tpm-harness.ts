@@ -60,6 +60,7 @@ export async function startTpm(
     config,
     secrets: tpm.pins,
     faults: {
+      stranger: 'a TPM is not asked over a network',
       rotate: add,
       stall: async () => {
         tpm.freeze();

@@ -36,6 +36,7 @@ const harness: Harness = {
   config: { path: keyFile },
   secrets: [],
   faults: {
+    stranger: NO_SERVICE,
     rotate: async () => {
       await rotateKeyFile(keyFile);
     },

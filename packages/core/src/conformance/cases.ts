@@ -8,8 +8,9 @@ import { lifetimeRules } from './lifetime.js';
 import { messageRules } from './messages.js';
 import { rotationRules } from './rotation.js';
 import type { Need, Rule } from './rule.js';
+import { assertLongEnough } from './secret-in.js';
 import { signalRules } from './signals.js';
-import { describe, Stage } from './stage.js';
+import { causedBy, describe, Stage } from './stage.js';
 import { tamperingRules } from './tampering.js';
 import { wrappingRules } from './wrapping.js';
 
@@ -43,8 +44,13 @@ export interface Case {
   readonly run: () => Promise<void>;
 }
 
-/** What every backend must do, as cases to be run one after another. */
+/**
+ * What every backend must do, as cases to be run one after another.
+ *
+ * @throws {Error} when a secret of the harness is too short to be looked for
+ */
 export function conformanceCases(harness: Harness): readonly Case[] {
+  assertLongEnough(harness.secrets);
   return RULES.map(({ name, needs = [], run }) => {
     const skip = needs.map((need) => lack(harness, need)).find((reason) => reason !== undefined);
     return { name, ...(skip !== undefined && { skip }), run: () => play(harness, run) };
@@ -56,6 +62,7 @@ function lack(harness: Harness, need: Need): string | undefined {
     return harness.moduleUrl === undefined ? 'the harness has no moduleUrl, which another process needs' : undefined;
   }
   const fault = harness.faults[need];
+  if (fault === undefined) return `the harness has no fault "${need}"`;
   return typeof fault === 'string' ? fault : undefined;
 }
 
@@ -67,9 +74,7 @@ async function play(harness: Harness, run: Rule['run']): Promise<void> {
     // The case has failed: what goes wrong while its traces are removed would only hide why.
     await stage.end().catch(() => undefined);
     if (error instanceof AssertionError) throw error;
-    const failure = new AssertionError({ message: `a call failed that should succeed: ${describe(error)}` });
-    failure.cause = error;
-    throw failure;
+    throw causedBy(error, `a call failed that should succeed: ${describe(error)}`);
   }
   await stage.end();
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import type { BackendErrorCode } from '../backend-error.js';
 import type { Faults } from './harness.js';
 import type { Rule } from './rule.js';
@@ -20,6 +21,8 @@ const EXPECTED: readonly Expected[] = [
   { fault: 'deleteKey', code: 'key-not-found', versionMayBeRead: false },
 ];
 
+const NO_WORD_OF_THE_KMS: readonly BackendErrorCode[] = ['unavailable', 'internal'];
+
 /** A running instance: each call says what is wrong, and goes on as soon as it is mended. */
 const running = ({ fault, code, versionMayBeRead }: Expected): Rule => ({
   name: `faults: during ${fault} every call fails with ${code}, and the same instance works again afterwards`,
@@ -39,7 +42,10 @@ const running = ({ fault, code, versionMayBeRead }: Expected): Rule => ({
       failures.push(await stage.failureOf(`currentKekId during ${fault}`, (s) => backend.currentKekId(s), [code]));
     for (const { retryAfterMs } of failures) {
       const told = retryAfterMs === undefined || (Number.isFinite(retryAfterMs) && retryAfterMs >= 0);
-      assert.ok(told, `retryAfterMs is ${String(retryAfterMs)} during ${fault}`);
+      assert.ok(
+        told,
+        `during ${fault}: retryAfterMs must be a finite number of milliseconds, 0 or more, or undefined; is ${inspect(retryAfterMs)}`,
+      );
     }
     await stage.recovers(backend, fault);
     // A key that was deleted may be another one now.
@@ -66,6 +72,23 @@ async function openAndWrap(stage: Stage): Promise<void> {
 /** What goes wrong outside, by the code that says so. */
 export const faultRules: readonly Rule[] = [
   ...EXPECTED.flatMap((expected) => [running(expected), opening(expected)]),
+  {
+    name: 'faults: what a stranger answers in place of the service is unavailable or internal, never a refusal or a loss',
+    needs: ['stranger'],
+    async run(stage) {
+      const { backend } = await stage.open();
+      const plaintext = stage.plaintext();
+      const earlier = await stage.wrap(backend, plaintext);
+      const calls = Object.entries(await stage.remoteCalls(backend));
+      for (const times of ['once', 'twice']) {
+        await stage.befall('stranger');
+        for (const [name, call] of calls)
+          await stage.failureOf(`${name} during stranger, called ${times}`, call, NO_WORD_OF_THE_KMS);
+      }
+      await stage.recovers(backend, 'stranger');
+      await stage.unwrapsTo(backend, earlier, plaintext);
+    },
+  },
   {
     name: 'faults: a missing key is never created',
     needs: ['deleteKey'],

@@ -20,7 +20,7 @@ export interface Faults {
   readonly outage: Fault;
   /** The service answers that it is overloaded. */
   readonly throttle: Fault;
-  /** The credential in use stops working, and a new one is not to be had. */
+  /** The credential in use stops working for good, and a new one is not to be had until `mend`. */
   readonly expireCredential: Fault;
   /** The login works and every right on the key is gone. */
   readonly deny: Fault;
@@ -34,6 +34,18 @@ export interface Faults {
   readonly replaceKek: Fault;
 }
 
+/** Faults that a harness may leave out; their cases are then skipped. */
+export interface OptionalFaults {
+  /**
+   * Something on the way, such as a firewall or a load balancer, answers in place of the service: with a page of its own, and with statuses
+   * that the service has, too. Called twice before `mend`: every answer is a 403 after the first call, a 404 after the next.
+   */
+  readonly stranger?: Fault;
+}
+
+/** Any fault that a harness may have. */
+export type FaultName = keyof Faults | keyof OptionalFaults;
+
 /** The service under test, its backend, and the ways to break it. */
 export interface Harness {
   /** What the package exports as `backend`. */
@@ -45,9 +57,15 @@ export interface Harness {
    * for instance `import.meta.resolve('sealwax-backend-acme')`. Without it, the cases that need another process are skipped.
    */
   readonly moduleUrl?: string;
-  /** Secrets that must appear in no message: tokens, PINs, passwords. */
+  /**
+   * Secrets that must appear in no message: tokens, PINs, passwords, each of 8 random characters or more. Read at each use: a list that grows,
+   * or a getter, names those that `mend` makes.
+   */
   readonly secrets: readonly string[];
-  readonly faults: Faults;
-  /** Ends what `faults` did, so that the backend works again without being opened anew. */
+  readonly faults: Faults & OptionalFaults;
+  /**
+   * Ends what `faults` did, so that the backend works again without being opened anew. An expired credential should stay so, and a new one
+   * take its place where `config` says, as an operator would put it there: a backend that keeps what it read once is not found otherwise.
+   */
   mend(): Promise<void>;
 }

@@ -1,4 +1,4 @@
 export { lendHost } from '../host.js';
 export { conformanceCases, type Case } from './cases.js';
-export type { Fault, Faults, Harness } from './harness.js';
+export type { Fault, Faults, Harness, OptionalFaults } from './harness.js';
 export { openBackend, type OpenedBackend } from './open-backend.js';

@@ -55,7 +55,11 @@ export const lifetimeRules: readonly Rule[] = [
       await liveOnce();
       await eventually(() => {
         for (const [kind, count] of handles())
-          assert.ok(count <= (before.get(kind) ?? 0), `close left ${kind} open (see process.getActiveResourcesInfo)`);
+          assert.ok(
+            count <= (before.get(kind) ?? 0),
+            `something is open after close that was not before: ${kind} (process.getActiveResourcesInfo): ` +
+              'a timer, socket or watcher of the backend, or of a service that runs in this process',
+          );
       }, HANDLES_LIMIT_MS);
     },
   },

@@ -1,8 +1,8 @@
-import type { Faults } from './harness.js';
+import type { FaultName } from './harness.js';
 import type { Stage } from './stage.js';
 
 /** What a harness may be unable to offer. */
-export type Need = keyof Faults | 'moduleUrl';
+export type Need = FaultName | 'moduleUrl';
 
 /** One demand on every backend; becomes a case once there is a harness. */
 export interface Rule {

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { isBackendError, type BackendError, type BackendErrorCode } from '../backend-error.js';
 import type { Backend, WrappedKey } from '../backend.js';
 import { isPublicName } from '../envelope.js';
-import type { Faults, Harness } from './harness.js';
+import { LEFT_OUT, type Fact } from '../host.js';
+import type { FaultName, Harness } from './harness.js';
 import { openBackend, type OpenedBackend } from './open-backend.js';
 import { CALL_LIMIT_MS, eventually, RECOVERY_LIMIT_MS, settled } from './patience.js';
 import { secretIn } from './secret-in.js';
@@ -70,7 +71,9 @@ export class Stage {
   }
 
   async wrap(backend: Backend, plaintext: Uint8Array): Promise<WrappedKey> {
+    const before = Uint8Array.from(plaintext);
     const wrapped = await this.call('wrap', (signal) => backend.wrap(plaintext, signal));
+    assertSame(plaintext, before, "wrap changed the caller's buffer");
     assertKekId(wrapped.kekId, 'wrap');
     const { ciphertext }: { ciphertext: unknown } = wrapped;
     assert.ok(ciphertext instanceof Uint8Array, 'wrap: the ciphertext must be a Uint8Array');
@@ -160,9 +163,9 @@ export class Stage {
   }
 
   /** Breaks the service, until `mend` or the end of the case. */
-  async befall(fault: keyof Faults): Promise<void> {
+  async befall(fault: FaultName): Promise<void> {
     const befall = this.harness.faults[fault];
-    if (typeof befall === 'string') assert.fail(`the harness has no fault "${fault}": ${befall}`);
+    if (typeof befall !== 'function') assert.fail(`the harness has no fault "${fault}": ${befall ?? ''}`);
     this.#broken = true;
     await befall();
   }
@@ -175,7 +178,7 @@ export class Stage {
   }
 
   /** Mends the service and waits until `backend` works again, without being opened anew. */
-  async recovers(backend: Backend, fault: keyof Faults): Promise<void> {
+  async recovers(backend: Backend, fault: FaultName): Promise<void> {
     await this.mend();
     try {
       await eventually(() => this.roundTrip(backend), RECOVERY_LIMIT_MS);
@@ -187,7 +190,9 @@ export class Stage {
   /** Mends and closes all; the first failure counts. */
   async end(): Promise<void> {
     await this.mend();
-    for (const opened of this.#opened.splice(0)) await settled(opened.end(), CALL_LIMIT_MS, 'close');
+    const all = this.#opened.splice(0);
+    for (const opened of all) await settled(opened.end(), CALL_LIMIT_MS, 'close');
+    for (const { facts } of all) assertShowable(facts);
   }
 }
 
@@ -197,6 +202,21 @@ export function assertKekId(kekId: unknown, what: string): asserts kekId is stri
 
 export function assertSame(actual: Uint8Array, expected: Uint8Array, message: string): void {
   assert.ok(Buffer.compare(actual, expected) === 0, message);
+}
+
+/** Whether `Host.report` let through all that the backend reported. */
+function assertShowable(facts: readonly Fact[]): void {
+  for (const fact of facts) {
+    const leftOut = fact.kind === 'advice' && fact.text.startsWith(LEFT_OUT);
+    assert.ok(!leftOut, leftOut ? `host.report: ${fact.text.slice(LEFT_OUT.length)}` : '');
+  }
+}
+
+/** The failure of a case because of what a backend threw. */
+export function causedBy(thrown: unknown, message: string): assert.AssertionError {
+  const failure = new assert.AssertionError({ message });
+  failure.cause = thrown;
+  return failure;
 }
 
 /** A thrown value for an assertion's message. */

@@ -11,6 +11,7 @@ import { json } from 'node:stream/consumers';
 
 const NONCE_LENGTH = 12;
 const TAG_LENGTH = 16;
+const PAGE = '<html><h1>Request blocked</h1></html>';
 const STATUS: Readonly<Record<string, number>> = { 'slow-down': 429, 'bad-token': 403, denied: 403, disabled: 409 };
 
 interface Question {
@@ -28,16 +29,23 @@ export async function startService() {
   execFileSync('openssl', [...certificate, ...subject, '-keyout', file('key'), '-out', file('cert')], {
     stdio: 'ignore',
   });
-  const token = randomBytes(16).toString('hex');
-  writeFileSync(file('token'), `${token}\n`, { mode: 0o600 });
+  const tokens: string[] = [];
+  let goodToken: string | undefined;
+  const newToken = () => {
+    goodToken = randomBytes(16).toString('hex');
+    tokens.push(goodToken);
+    writeFileSync(file('token'), `${goodToken}\n`, { mode: 0o600 });
+  };
+  newToken();
 
   let versions = new Map([[1, randomBytes(32)]]);
   let mood = 'no more';
+  let strangerStatus: number | undefined;
   const newest = () => Math.max(...versions.keys());
 
   const answer = (operation: string, given: string | undefined, question: Question): object => {
-    if (['slow-down', 'bad-token', 'no-such-key', 'denied'].includes(mood)) return { error: mood };
-    if (given !== `Bearer ${token}`) return { error: 'bad-token' };
+    if (['slow-down', 'no-such-key', 'denied'].includes(mood)) return { error: mood };
+    if (goodToken === undefined || given !== `Bearer ${goodToken}`) return { error: 'bad-token' };
     if (operation === '') return { version: newest() };
     if (mood === 'disabled') return { error: mood };
     const version = question.version ?? newest();
@@ -52,6 +60,10 @@ export async function startService() {
     const [, , key, operation = ''] = (request.url ?? '').split('/');
     const question = request.method === 'POST' ? ((await json(request)) as Question) : {};
     if (mood === 'stall') return;
+    if (strangerStatus !== undefined) {
+      response.writeHead(strangerStatus, { 'content-type': 'text/html' }).end(PAGE);
+      return;
+    }
     const said = key === 'prod' ? answer(operation, request.headers.authorization, question) : { error: 'no-such-key' };
     const status = 'error' in said ? (STATUS[String(said.error)] ?? 404) : 200;
     response.writeHead(status, status === 429 ? { 'retry-after': '2' } : {}).end(JSON.stringify(said));
@@ -84,20 +96,32 @@ export async function startService() {
     address: `https://127.0.0.1:${port}`,
     caFile: file('cert'),
     tokenFile: file('token'),
-    token,
+    /** All that ever were. */
+    tokens,
     async rotate() {
       versions.set(newest() + 1, randomBytes(32));
     },
     async destroyOldVersions() {
       versions = new Map([...versions].slice(-1));
     },
-    /** `no more` ends it. */
     async misbehave(next: string) {
-      const before = mood;
       mood = next;
       if (next === 'outage') await goAway();
-      else if (before === 'outage') await listen(port);
-      if (before === 'stall') hangUp();
+    },
+    async revokeToken() {
+      goodToken = undefined;
+    },
+    /** As a firewall or a load balancer does: with 403, and with 404 when it is called again. */
+    async answerInItsPlace() {
+      strangerStatus = strangerStatus === 403 ? 404 : 403;
+    },
+    /** Ends all of these. A token that was revoked stays so: a new one is in the file. */
+    async mend() {
+      if (mood === 'outage') await listen(port);
+      if (mood === 'stall') hangUp();
+      mood = 'no more';
+      strangerStatus = undefined;
+      if (goodToken === undefined) newToken();
     },
     async stop() {
       await goAway();

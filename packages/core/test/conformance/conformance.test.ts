@@ -1,4 +1,5 @@
 import { AssertionError } from 'node:assert/strict';
+import path from 'node:path';
 import { afterAll, describe, expect, test, type TestContext } from 'vitest';
 import { conformanceCases, type Harness } from '../../src/conformance/index.js';
 import { FLAWS } from './flaws/all.js';
@@ -7,6 +8,7 @@ import { backend } from './little-module.js';
 
 const TIMEOUT_MS = 120_000;
 const HANDLES = 'lifetime: close leaves no handle open';
+const SECRETS = 'messages: no error and no report shows a secret or a plaintext';
 
 const built = await buildModule();
 const good = await littleHarness(built.moduleUrl);
@@ -28,8 +30,13 @@ describe('a good backend passes', () => {
 /** One case, on a backend with a flaw: it must fail. What several tests share at a time cannot tell whose an expectation is, so each brings its own. */
 const catches = async (name: string, flaw: string, { expect }: Pick<TestContext, 'expect'>) => {
   const { harness, stop } = await littleHarness(built.moduleUrl, flaw);
+  const says = expect.stringContaining(FLAWS[flaw]?.says ?? '');
   try {
-    await expect(caseNamed(harness, name).run()).rejects.toThrow(AssertionError);
+    const failure = await caseNamed(harness, name)
+      .run()
+      .catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(AssertionError);
+    expect(failure).toHaveProperty('message', says);
   } finally {
     await stop();
   }
@@ -91,4 +98,23 @@ test('a case that needs what the harness cannot do is skipped with the reason', 
   expect(new Set(skipped('rotation: '))).toEqual(new Set(['never rotates']));
   expect(skipped('lifetime: ')).toEqual([expect.stringContaining('moduleUrl'), expect.stringContaining('moduleUrl')]);
   expect(skipped('wrapping: ')).toEqual([]);
+});
+
+test('a harness without the fault that may be left out skips its case with the reason', () => {
+  const { stranger, ...faults } = good.harness.faults;
+  expect(stranger).toBeDefined();
+  const skips = conformanceCases({ ...good.harness, faults }).flatMap(({ skip }) => skip ?? []);
+  expect(skips).toEqual(['the harness has no fault "stranger"']);
+});
+
+test('a secret that is too short to be looked for is refused before any case', () => {
+  const secrets = ['of eight', 'root'];
+  expect(() => conformanceCases({ ...good.harness, secrets })).toThrow(
+    'harness.secrets[1] is too short to be looked for: use 8 random characters or more',
+  );
+});
+
+test('a secret that is also a part of a path is not found in the file locations of a stack', async () => {
+  const secrets = [path.basename(import.meta.dirname)];
+  await caseNamed({ ...good.harness, secrets }, SECRETS).run();
 });

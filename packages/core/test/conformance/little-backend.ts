@@ -68,6 +68,8 @@ export class LittleBackend implements Backend {
       const { refusal, retryAfterMs } = answer;
       throw new BackendError(CODES[refusal], `little: ${doing}: ${refusal}`, retryAfterMs ? { retryAfterMs } : {});
     }
+    if ('status' in answer)
+      throw new BackendError('internal', `little: ${doing}: no answer of this KMS`, { cause: answer });
     return { version: answer.version, bytes: Uint8Array.from(Buffer.from(answer.bytes, 'base64')) };
   }
 

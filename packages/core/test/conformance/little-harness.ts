@@ -20,16 +20,22 @@ export interface RunningHarness {
 export async function littleHarness(moduleUrl: string, flaw?: string): Promise<RunningHarness> {
   const directory = await mkdtemp(path.join(tmpdir(), 'sealwax-kit-'));
   const tokenFile = path.join(directory, 'token');
-  const token = randomBytes(16).toString('hex');
-  await writeFile(tokenFile, token, { mode: 0o600 });
   const kms = new LittleKms(path.join(directory, 'kms.sock'));
-  kms.tokens.add(token);
+  /** All that ever were. */
+  const tokens: string[] = [];
+  const newToken = async () => {
+    const token = randomBytes(16).toString('hex');
+    tokens.push(token);
+    kms.tokens.add(token);
+    await writeFile(tokenFile, token, { mode: 0o600 });
+  };
+  await newToken();
   await kms.start();
   const harness: Harness = {
     module: backend,
     moduleUrl,
     config: { socket: kms.path, tokenFile, ...(flaw !== undefined && { flaw }) },
-    secrets: [token],
+    secrets: tokens,
     faults: {
       rotate: async () => {
         kms.rotate();
@@ -59,8 +65,14 @@ export async function littleHarness(moduleUrl: string, flaw?: string): Promise<R
       replaceKek: async () => {
         kms.replaceKek();
       },
+      stranger: async () => {
+        kms.stranger = kms.stranger === 403 ? 404 : 403;
+      },
     },
-    mend: () => kms.mend(token),
+    mend: async () => {
+      await kms.mend();
+      if (kms.tokens.size === 0) await newToken();
+    },
   };
   return {
     harness,

@@ -20,7 +20,10 @@ export interface Request {
 export type Refusal =
   'bad token' | 'busy' | 'denied' | 'disabled' | 'no such key' | 'no such version' | 'bad ciphertext';
 export type Response =
-  { readonly version: string; readonly bytes: string } | { readonly refusal: Refusal; readonly retryAfterMs?: number };
+  | { readonly version: string; readonly bytes: string }
+  | { readonly refusal: Refusal; readonly retryAfterMs?: number }
+  /** Not of this KMS, but of something on the way. */
+  | { readonly status: number; readonly page: string };
 
 type Mode = 'well' | 'stalled' | 'busy' | 'denied' | 'disabled';
 
@@ -28,6 +31,8 @@ type Mode = 'well' | 'stalled' | 'busy' | 'denied' | 'disabled';
 export class LittleKms {
   readonly path: string;
   mode: Mode = 'well';
+  /** The status with which something on the way answers in its place. */
+  stranger: number | undefined;
   /** The tokens that it takes. */
   readonly tokens = new Set<string>();
   #versions = new Map<string, Buffer>();
@@ -63,11 +68,11 @@ export class LittleKms {
     await rm(this.path, { force: true });
   }
 
-  /** Ends every fault; rotated, replaced and destroyed versions stay as they are. */
-  async mend(token: string): Promise<void> {
+  /** Ends every fault; rotated, replaced and destroyed versions and tokens that it does not take stay as they are. */
+  async mend(): Promise<void> {
     if (this.mode === 'stalled') this.#hangUp();
     this.mode = 'well';
-    this.tokens.add(token);
+    this.stranger = undefined;
     if (this.#deleted !== undefined) this.#versions = this.#deleted;
     this.#deleted = undefined;
     if (this.#server === undefined) await this.start();
@@ -101,6 +106,7 @@ export class LittleKms {
   }
 
   #answer({ token, operation, version: asked, bytes = '', create = false }: Request): Response {
+    if (this.stranger !== undefined) return { status: this.stranger, page: '<h1>Not here</h1>' };
     if (this.mode === 'busy') return { refusal: 'busy', retryAfterMs: 1_500 };
     if (!this.tokens.has(token)) return { refusal: 'bad token' };
     if (this.#versions.size === 0 && create) this.rotate();

@@ -120,7 +120,8 @@ export const byteFlaws: Flaws = {
     }),
   },
   "overwrites the caller's plaintext": {
-    caughtBy: [CHANGED],
+    caughtBy: [CHANGED, ROUND_TRIP],
+    says: "wrap changed the caller's buffer",
     spoil: (good) => ({
       async wrap(plaintext, signal) {
         const wrapped = await good.wrap(plaintext, signal);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BackendError, isBackendError, type Backend, type BackendErrorCode } from '@sealwax/core';
-import { toBase64, type LittleBackend } from '../little-backend.js';
+import { LittleBackend, toBase64 } from '../little-backend.js';
 import type { Flaws } from './flaw.js';
 
 const during = (fault: string, code: BackendErrorCode) =>
@@ -12,6 +12,8 @@ const SECRETS = 'messages: no error and no report shows a secret or a plaintext'
 const GARBAGE = 'tampering: garbage is refused with invalid-ciphertext, not taken for an outage';
 const CUT = 'tampering: a cut ciphertext is refused with invalid-ciphertext';
 const NEVER_CREATED = 'faults: a missing key is never created';
+const STRANGER =
+  'faults: what a stranger answers in place of the service is unavailable or internal, never a refusal or a loss';
 
 /** Every failure as `change` makes it. */
 function failing(good: LittleBackend, change: (error: BackendError, wrapping?: Uint8Array) => unknown): Backend {
@@ -28,6 +30,13 @@ function failing(good: LittleBackend, change: (error: BackendError, wrapping?: U
 
 const recoded = (from: readonly BackendErrorCode[], to: BackendErrorCode) => (good: LittleBackend) =>
   failing(good, (error) => (from.includes(error.code) ? new BackendError(to, error.message) : error));
+
+/** Whatever answers with `status`, as if it were the service. */
+const byStatus = (status: number, code: BackendErrorCode) => (good: LittleBackend) =>
+  failing(good, (error) => {
+    const answered = Object(error.cause) as { readonly status?: unknown };
+    return answered.status === status ? new BackendError(code, error.message) : error;
+  });
 
 class ServiceError extends Error {
   override readonly name = 'ServiceError';
@@ -53,6 +62,8 @@ export const errorFlaws: Flaws = {
     caughtBy: [OUTAGE, EXPIRED],
     spoil: recoded(['unavailable', 'unauthenticated'], 'permission-denied'),
   },
+  'takes any 403 for a refusal': { caughtBy: [STRANGER], spoil: byStatus(403, 'permission-denied') },
+  'takes any 404 for a lost key': { caughtBy: [STRANGER], spoil: byStatus(404, 'key-not-found') },
   'takes garbage for an outage': { caughtBy: [GARBAGE, CUT], spoil: recoded(['invalid-ciphertext'], 'unavailable') },
   'throws plain errors': {
     caughtBy: [SHAPE],
@@ -77,6 +88,15 @@ export const errorFlaws: Flaws = {
       failing(good, (error) => {
         if (error.code !== 'unauthenticated') return error;
         return new BackendError(error.code, `little: wrap: bad token ${readFileSync(config.tokenFile, 'utf8')}`);
+      }),
+  },
+  'shows its token in a stack': {
+    caughtBy: [SECRETS, EXPIRED],
+    spoil: (good, { config }) =>
+      failing(good, (error) => {
+        if (error.code !== 'unauthenticated') return error;
+        const token = readFileSync(config.tokenFile, 'utf8');
+        return Object.assign(error, { stack: `${error.message}: ${token}\n${error.stack ?? ''}` });
       }),
   },
   'shows its request in a property of the error': {
@@ -137,6 +157,14 @@ export const errorFlaws: Flaws = {
       }),
     spoil: () => ({}),
   },
+  'asks for a pause in text': {
+    caughtBy: [THROTTLE],
+    says: "retryAfterMs must be a finite number of milliseconds, 0 or more, or undefined; is '1500'",
+    spoil: (good) =>
+      failing(good, (error) =>
+        error.retryAfterMs === undefined ? error : Object.assign(error, { retryAfterMs: String(error.retryAfterMs) }),
+      ),
+  },
   'hides that it is throttled behind a few retries': {
     caughtBy: [THROTTLE],
     spoil: (good) => ({
@@ -179,6 +207,20 @@ export const errorFlaws: Flaws = {
           kept.set(id, Uint8Array.from(plaintext));
           return Uint8Array.from(plaintext);
         },
+      };
+    },
+  },
+  'keeps the token that it read first': {
+    caughtBy: [EXPIRED],
+    spoil(_good, { host, config }) {
+      const file = host.secretFile(config.tokenFile);
+      let kept: Promise<Uint8Array> | undefined;
+      const once = { ...file, read: async () => Uint8Array.from(await (kept ??= file.read())) };
+      const keeping = new LittleBackend(config, { ...host, secretFile: () => once });
+      return {
+        currentKekId: (signal) => keeping.currentKekId(signal),
+        wrap: (plaintext, signal) => keeping.wrap(plaintext, signal),
+        unwrap: (wrapped, signal) => keeping.unwrap(wrapped, signal),
       };
     },
   },

@@ -5,6 +5,8 @@ import type { LittleBackend, LittleConfig } from '../little-backend.js';
 export interface Flaw {
   /** The cases of the kit that must fail because of it. */
   readonly caughtBy: readonly string[];
+  /** A part of what each of them must then say, where that is to lead to the flaw. */
+  readonly says?: string;
   /** The methods that have the flaw, made of those of a good backend. */
   readonly spoil: (
     good: LittleBackend,

@@ -31,6 +31,7 @@ export const keyIdFlaws: Flaws = {
   },
   'reads the KEK id by a second call after the wrap': {
     caughtBy: [RACE],
+    says: 'does not unwrap with that id: take the version from the answer of this very wrap',
     spoil: (good) => ({
       async wrap(plaintext, signal) {
         const { ciphertext } = await good.wrap(plaintext, signal);
@@ -40,6 +41,7 @@ export const keyIdFlaws: Flaws = {
   },
   'reads the KEK id by a second call before the wrap': {
     caughtBy: [RACE],
+    says: 'does not unwrap with that id: take the version from the answer of this very wrap',
     spoil: (good) => ({
       async wrap(plaintext, signal) {
         const kekId = await good.currentKekId(signal);

@@ -54,8 +54,18 @@ export const lifetimeFlaws: Flaws = {
       };
     },
   },
+  'reports an expiry that is no date': {
+    caughtBy: ['wrapping: another instance unwraps it'],
+    says: 'host.report: credential-expiry: "at" must be a valid Date, or undefined',
+    async open(good, host) {
+      host.report({ kind: 'credential-expiry', at: new Date('never') });
+      await good.currentKekId(host.signal);
+    },
+    spoil: () => ({}),
+  },
   'leaves a connection open': {
     caughtBy: [HANDLES],
+    says: 'something is open after close that was not before: ',
     spoil(_good, { config }) {
       connect(config.socket).on('error', () => undefined);
       return {};
