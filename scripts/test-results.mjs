@@ -24,7 +24,7 @@ export function forgetTestResults() {
  * @returns {import('./verdict-reporter.mjs').Verdict}
  */
 export function readTestResults() {
-  const total = { passed: 0, failed: 0, skipped: 0, failures: [], strays: [], mishaps: [] };
+  const total = { passed: 0, failed: 0, skipped: 0, failures: [], mishaps: [] };
   for (const folder of tested()) {
     for (const [name, value] of Object.entries(verdictOf(folder))) {
       if (Array.isArray(value)) total[name].push(...value);

@@ -11,10 +11,9 @@ const FRAMES = 4;
  * @typedef {{ what: string, why: string }} Failure
  * @typedef {object} Verdict
  * @property {number} passed
- * @property {number} failed
+ * @property {number} failed - tests, and errors of theirs outside of every test, such as a rejection that nobody handles
  * @property {number} skipped - tests that say themselves that they are to be skipped
- * @property {Failure[]} failures - at least one for each file with a test that failed or did not run
- * @property {Failure[]} strays - errors of the tests outside of every test, such as a rejection that nobody handles
+ * @property {Failure[]} failures - what failed: at least one for each file with a test that did not run
  * @property {Failure[]} mishaps - of Vitest itself: a process that it lost, for instance
  */
 export default class VerdictReporter {
@@ -25,13 +24,14 @@ export default class VerdictReporter {
   }
 
   onTestRunEnd(modules, errors) {
-    const verdict = { passed: 0, failed: 0, skipped: 0, failures: [], strays: [], mishaps: [] };
+    const verdict = { passed: 0, failed: 0, skipped: 0, failures: [], mishaps: [] };
     for (const module of modules) judge(module, verdict);
     for (const error of errors) {
       const file = error.VITEST_TEST_PATH;
       const isOfTests = file !== undefined && error.name !== 'EnvironmentTeardownError';
       const what = `${place(file ?? process.cwd())} > ${error.type ?? 'error'} outside of every test`;
-      (isOfTests ? verdict.strays : verdict.mishaps).push({ what, why: inOneLine(error) });
+      (isOfTests ? verdict.failures : verdict.mishaps).push({ what, why: inOneLine(error) });
+      if (isOfTests) verdict.failed += 1;
     }
     writeFileSync(this.#file, JSON.stringify(verdict));
   }

@@ -1,5 +1,5 @@
 import { backend, type AwsConfig } from '@sealwax/backend-aws';
-import { isBackendError, type Backend, type BackendError, type Fact } from '@sealwax/core';
+import type { Backend, Fact } from '@sealwax/core';
 import { lendHost } from '@sealwax/core/conformance';
 import { onTestFinished } from 'vitest';
 
@@ -42,13 +42,4 @@ export async function roundTrip(aws: Backend): Promise<void> {
   const localKey = crypto.getRandomValues(new Uint8Array(32));
   const unwrapped = await aws.unwrap(await aws.wrap(localKey, signal), signal);
   if (Buffer.compare(unwrapped, localKey) !== 0) throw new Error('unwrap returned other bytes than were wrapped');
-}
-
-export async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (isBackendError(error)) return error;
-  throw new Error('no BackendError', { cause: error });
 }

@@ -1,3 +1,4 @@
+import { failureOf } from '@sealwax/core/conformance';
 import {
   GenerateDataKeyCommand,
   KMSClient,
@@ -11,7 +12,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { MiniStack } from '../../src/aws/mini-stack.js';
-import { failureOf, openAws, roundTrip } from '../../src/aws/open-aws.js';
+import { openAws, roundTrip } from '../../src/aws/open-aws.js';
 import { awsShell, type AwsShell } from '../../src/aws/shell.js';
 import { codeBlocks } from '../../src/code-blocks.js';
 import { testDirectory } from '../../src/test-directory.js';

@@ -1,3 +1,4 @@
+import { failureOf } from '@sealwax/core/conformance';
 import { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import type { Backend } from '@sealwax/core';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -5,7 +6,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MetadataService, type ShownSession } from '../../src/aws/metadata-service.js';
 import { MiniStack } from '../../src/aws/mini-stack.js';
-import { failureOf, openAws, roundTrip } from '../../src/aws/open-aws.js';
+import { openAws, roundTrip } from '../../src/aws/open-aws.js';
 import { writeAccessKey, writeSecret, type AccessKeyFiles } from '../../src/aws/secret-files.js';
 import { awsShell, type AwsShell } from '../../src/aws/shell.js';
 import { FaultProxy } from '../../src/fault-proxy.js';

@@ -1,5 +1,5 @@
-import { isBackendError, type BackendError, type WrappedKey } from '@sealwax/core';
-import { openBackend, type OpenedBackend } from '@sealwax/core/conformance';
+import type { BackendError, WrappedKey } from '@sealwax/core';
+import { failureOf as anyFailureOf, openBackend, type OpenedBackend } from '@sealwax/core/conformance';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { AzureService } from '../../src/azure.js';
 import { testDirectory } from '../../src/test-directory.js';
@@ -29,11 +29,7 @@ const wrap = async () => opened.backend.wrap(LOCAL_KEY, signal);
 const readVersion = async () => opened.backend.currentKekId(signal);
 
 async function failureOf(answer: Promise<unknown>): Promise<BackendError> {
-  const error: unknown = await answer.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!isBackendError(error)) throw new Error('no BackendError', { cause: error });
+  const error = await anyFailureOf(answer);
   expect(error.message).toMatch(/^azure: (wrap|unwrap|read the current version|log in)[^\n]*$/);
   return error;
 }

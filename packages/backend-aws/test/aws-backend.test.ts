@@ -1,7 +1,8 @@
+import { failureOf } from '@sealwax/core/conformance';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { good, KEY_ARN, KmsDouble, MATERIAL, metadata, OTHER_MATERIAL, type Asked } from './kms-double.js';
-import { failureOf, LOCAL_KEY, openAws, signal } from './open-aws.js';
+import { LOCAL_KEY, openAws, signal } from './open-aws.js';
 
 const ALIAS = 'arn:aws:kms:eu-central-1:111122223333:alias/sealwax';
 const FIXED = { sealwax: 'local-key' };

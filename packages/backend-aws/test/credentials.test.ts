@@ -1,4 +1,4 @@
-import { lendHost } from '@sealwax/core/conformance';
+import { failureOf, lendHost } from '@sealwax/core/conformance';
 import { execFile } from 'node:child_process';
 import { open, rm, writeFile } from 'node:fs/promises';
 import { Agent as HttpsAgent } from 'node:https';
@@ -8,7 +8,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { awsConfig } from '../src/config.js';
 import { backend } from '../src/index.js';
 import { KEY_ARN, KmsDouble, MATERIAL } from './kms-double.js';
-import { accessKeyFiles, failureOf, LOCAL_KEY, openAws, signal } from './open-aws.js';
+import { accessKeyFiles, LOCAL_KEY, openAws, signal } from './open-aws.js';
 import { temporaryDirectory } from './temporary-directory.js';
 
 const record = { kekId: `${KEY_ARN}#${MATERIAL}`, ciphertext: LOCAL_KEY };

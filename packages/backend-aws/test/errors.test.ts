@@ -1,10 +1,11 @@
+import { failureOf } from '@sealwax/core/conformance';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { MEANINGS } from '../src/errors.js';
 import { KEY_ARN, KmsDouble, MATERIAL, metadata } from './kms-double.js';
-import { failureOf, LOCAL_KEY, openAws, signal } from './open-aws.js';
+import { LOCAL_KEY, openAws, signal } from './open-aws.js';
 
 const sdk = path.resolve(createRequire(import.meta.url).resolve('@aws-sdk/client-kms/package.json'), '..');
 const record = { kekId: `${KEY_ARN}#${MATERIAL}`, ciphertext: LOCAL_KEY };

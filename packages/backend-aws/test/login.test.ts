@@ -1,7 +1,7 @@
 import { isBackendError, type Fact } from '@sealwax/core';
+import { failureOf } from '@sealwax/core/conformance';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Login, type Identity } from '../src/login.js';
-import { failureOf } from './open-aws.js';
 
 const START = Date.parse('2026-01-01T00:00:00Z');
 const MINUTE = 60_000;

@@ -1,9 +1,8 @@
-import { isBackendError, type Backend, type BackendError, type Fact } from '@sealwax/core';
-import { lendHost } from '@sealwax/core/conformance';
+import type { Backend, Fact } from '@sealwax/core';
+import { openBackend } from '@sealwax/core/conformance';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
-import { awsConfig } from '../src/config.js';
 import { backend } from '../src/index.js';
 import { KEY_ARN } from './kms-double.js';
 import { temporaryDirectory } from './temporary-directory.js';
@@ -26,25 +25,8 @@ export async function openAws(
   endpoint: string,
   changes: Readonly<Record<string, unknown>> = {},
 ): Promise<{ readonly aws: Backend; readonly facts: readonly Fact[] }> {
-  const config = awsConfig.parse({ key: KEY_ARN, endpoint, auth: await accessKeyFiles(), ...changes });
-  const life = new AbortController();
-  const facts: Fact[] = [];
-  const aws = await backend.open(
-    config,
-    lendHost('aws', (fact) => facts.push(fact), life.signal),
-  );
-  onTestFinished(async () => {
-    life.abort();
-    await aws.close();
-  });
-  return { aws, facts };
-}
-
-export async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (isBackendError(error)) return error;
-  throw new Error('no BackendError', { cause: error });
+  const config = { key: KEY_ARN, endpoint, auth: await accessKeyFiles(), ...changes };
+  const opened = await openBackend({ module: backend, config });
+  onTestFinished(() => opened.end());
+  return { aws: opened.backend, facts: opened.facts };
 }

@@ -1,10 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { isBackendError, type Backend, type BackendError } from '@sealwax/core';
-import { lendHost } from '@sealwax/core/conformance';
+import type { Backend } from '@sealwax/core';
+import { failureOf, openBackend } from '@sealwax/core/conformance';
 import { expect, onTestFinished, test } from 'vitest';
-import { azureConfig } from '../src/config.js';
 import { backend } from '../src/index.js';
 import { AzureDouble, good, KEY_ID, TENANT, type Answer } from './azure-double.js';
 import { CERTIFICATE } from './certificate.js';
@@ -23,33 +22,17 @@ async function openAzure(double: AzureDouble): Promise<Backend> {
   await writeFile(caFile, CERTIFICATE.cert, { mode: 0o644 });
   const clientSecretFile = path.join(directory, 'secret');
   await writeFile(clientSecretFile, 'secret', { mode: 0o600 });
-  const config = azureConfig.parse({
+  const config = {
     vault: 'https://prod-kms.vault.azure.net',
     key: 'kms',
     endpoint: `127.0.0.1:${double.port}`,
     caFile,
     authorityHost: double.authority,
     auth: { method: 'client-secret', tenantId: TENANT, clientId: TENANT, clientSecretFile },
-  });
-  const life = new AbortController();
-  onTestFinished(() => {
-    life.abort();
-  });
-  const azure = await backend.open(
-    config,
-    lendHost('azure', () => undefined, life.signal),
-  );
-  onTestFinished(() => azure.close());
-  return azure;
-}
-
-async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (isBackendError(error)) return error;
-  throw new Error('no BackendError', { cause: error });
+  };
+  const opened = await openBackend({ module: backend, config });
+  onTestFinished(() => opened.end());
+  return opened.backend;
 }
 
 /** Of each call on the key. */

@@ -1,7 +1,8 @@
 import type { Backend } from '@sealwax/core';
+import { failureOf } from '@sealwax/core/conformance';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { good, KmsDouble, LOCAL_KEY, metadataServer, VERSION } from './gcp-double.js';
-import { failureOf, openGcp } from './open-gcp.js';
+import { openGcp } from './open-gcp.js';
 
 const { signal } = new AbortController();
 const record = { kekId: VERSION, ciphertext: LOCAL_KEY };

@@ -1,10 +1,11 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { failureOf } from '@sealwax/core/conformance';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { gcpConfig } from '../src/config.js';
 import { Login } from '../src/login.js';
 import { httpServer, KEY, metadataServer, token } from './gcp-double.js';
-import { failureOf, temporaryDirectory, testHost } from './open-gcp.js';
+import { temporaryDirectory, testHost } from './open-gcp.js';
 
 const PAGE = '<html><body>blocked</body></html>';
 

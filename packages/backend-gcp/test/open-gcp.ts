@@ -1,10 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { isBackendError, type Backend, type BackendError, type Host } from '@sealwax/core';
-import { lendHost } from '@sealwax/core/conformance';
+import type { Backend, Host } from '@sealwax/core';
+import { lendHost, openBackend } from '@sealwax/core/conformance';
 import { onTestFinished } from 'vitest';
-import { gcpConfig } from '../src/config.js';
 import { backend } from '../src/index.js';
 import { CERTIFICATE } from './certificate.js';
 import { KEY, type KmsDouble } from './gcp-double.js';
@@ -29,17 +28,8 @@ export function testHost(): Host {
 export async function openGcp({ endpoint }: KmsDouble): Promise<Backend> {
   const caFile = path.join(await temporaryDirectory(), 'ca.pem');
   await writeFile(caFile, CERTIFICATE.cert, { mode: 0o644 });
-  const config = gcpConfig.parse({ key: KEY, endpoint, caFile, auth: { method: 'metadata-server' } });
-  const gcp = await backend.open(config, testHost());
-  onTestFinished(() => gcp.close());
-  return gcp;
-}
-
-export async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (isBackendError(error)) return error;
-  throw new Error('no BackendError', { cause: error });
+  const config = { key: KEY, endpoint, caFile, auth: { method: 'metadata-server' } };
+  const opened = await openBackend({ module: backend, config });
+  onTestFinished(() => opened.end());
+  return opened.backend;
 }

@@ -1,8 +1,8 @@
 import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { inspect } from 'node:util';
-import { isBackendError, type Backend, type BackendError } from '@sealwax/core';
-import { lendHost } from '@sealwax/core/conformance';
+import type { Backend } from '@sealwax/core';
+import { failureOf, lendHost } from '@sealwax/core/conformance';
 import { describe, expect, test } from 'vitest';
 import { backend } from '../src/index.js';
 import { createKeyFile, readKeyFile, rotateKeyFile } from '../src/key-file.js';
@@ -21,15 +21,6 @@ async function openNew() {
   const file = await newPath();
   const id = await createKeyFile(file);
   return { file, id, local: await backend.open({ path: file }, host) };
-}
-
-async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (isBackendError(error)) return error;
-  throw new Error('no BackendError', { cause: error });
 }
 
 describe('the KEK id', () => {

@@ -1,10 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { isBackendError, type Backend, type BackendError } from '@sealwax/core';
-import { lendHost } from '@sealwax/core/conformance';
+import type { Backend } from '@sealwax/core';
+import { failureOf, openBackend } from '@sealwax/core/conformance';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
-import { vaultConfig } from '../src/config.js';
 import { backend } from '../src/index.js';
 import { DENIED, good, MISSING, VaultDouble, type Answer } from './vault-double.js';
 
@@ -26,25 +25,9 @@ async function openVault(addresses: readonly string[]): Promise<Backend> {
   await writeFile(secretIdFile, 'secret', { mode: 0o600 });
   const [address, ...otherAddresses] = addresses;
   const auth = { method: 'approle', roleId: 'r', secretIdFile };
-  const life = new AbortController();
-  const vault = await backend.open(
-    vaultConfig.parse({ address, otherAddresses, key: 'kms', auth }),
-    lendHost('vault', () => undefined, life.signal),
-  );
-  onTestFinished(async () => {
-    life.abort();
-    await vault.close();
-  });
-  return vault;
-}
-
-async function failureOf(promise: Promise<unknown>): Promise<BackendError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (isBackendError(error)) return error;
-  throw new Error('no BackendError', { cause: error });
+  const opened = await openBackend({ module: backend, config: { address, otherAddresses, key: 'kms', auth } });
+  onTestFinished(() => opened.end());
+  return opened.backend;
 }
 
 /** Of each call on the key. */

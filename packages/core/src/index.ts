@@ -6,7 +6,7 @@ export { ConfigError, isConfigError } from './config-error.js';
 export { ANNOTATION_NAME, type EnvelopeParts, type LocalKeyRecord } from './envelope.js';
 export type { Fact, Host } from './host.js';
 export type { TlsFiles } from './https-agent.js';
-export type { Key, Role } from './key.js';
+export { isSameKey, type Key, type Role } from './key.js';
 export { KeyRing, type KeyRingOptions, type KeyState } from './key-ring.js';
 export { KmsError, type KmsErrorCode } from './kms-error.js';
 export { KmsService, type Caller, type StatusAnswer } from './kms-service.js';

@@ -8,7 +8,7 @@ import { decodeAnnotation, type AnnotatedKey } from './envelope.js';
 import { HeldKeys, type HeldKey } from './held-keys.js';
 import { KekGuard } from './kek-guard.js';
 import { KeyLoop, type LoopState } from './key-loop.js';
-import type { Key } from './key.js';
+import { isSameKey, type Key } from './key.js';
 import { KmsError } from './kms-error.js';
 import type { LocalKey } from './local-key.js';
 import type { Observer } from './observer.js';
@@ -448,14 +448,4 @@ export class KeyRing {
   #decode(annotation: Uint8Array): AnnotatedKey {
     return decodeAnnotation(annotation, this.cluster);
   }
-}
-
-/** Whether the loop of `a` can go on as that of `b`: only the role may differ. */
-function isSameKey(a: Key, b: Key): boolean {
-  return (
-    a.name === b.name &&
-    a.backendName === b.backendName &&
-    a.module === b.module &&
-    isDeepStrictEqual(a.config, b.config)
-  );
 }

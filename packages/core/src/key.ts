@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { BackendModule } from './backend.js';
 
 /**
@@ -19,4 +20,14 @@ export interface Key {
   readonly backendName: string;
   readonly module: BackendModule<unknown>;
   readonly config: unknown;
+}
+
+/** Whether what is open for `a` can go on as that of `b`: only the role may differ. */
+export function isSameKey(a: Key, b: Key): boolean {
+  return (
+    a.name === b.name &&
+    a.backendName === b.backendName &&
+    a.module === b.module &&
+    isDeepStrictEqual(a.config, b.config)
+  );
 }

@@ -22,7 +22,6 @@ export class NotAskedError extends Error {
  */
 export class OutageBreaker {
   #failures = 0;
-  #pauses = 0;
   #pausedUntilMs = -Infinity;
   #trial: Promise<void> | undefined;
 
@@ -45,7 +44,6 @@ export class OutageBreaker {
   /** The KMS has answered. */
   close(): void {
     this.#failures = 0;
-    this.#pauses = 0;
     this.#pausedUntilMs = -Infinity;
   }
 
@@ -63,12 +61,12 @@ export class OutageBreaker {
 
   #count(error: unknown): void {
     const now = performance.now();
-    this.#failures += 1;
     // What was under way when the pause began says nothing new.
-    if (this.#failures < FAILURES_TO_OPEN || now < this.#pausedUntilMs) return;
-    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** this.#pauses, LONGEST_PAUSE_MS);
+    if (now < this.#pausedUntilMs) return;
+    this.#failures += 1;
+    if (this.#failures < FAILURES_TO_OPEN) return;
+    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (this.#failures - FAILURES_TO_OPEN), LONGEST_PAUSE_MS);
     this.#pausedUntilMs = now + Math.max(pauseMs, retryAfterMs(error));
-    this.#pauses += 1;
   }
 }
 

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import { ConfigError, isConfigError, onFileChange, type KeyRing } from '@sealwax/core';
+import { ConfigError, isConfigError, isSameKey, onFileChange, type KeyRing } from '@sealwax/core';
 import { loadConfig, type LoadedConfig } from './config/load.js';
 import type { Facts } from './facts.js';
-import { describeKey, type LoadedKey } from './load-backend.js';
+import { describeKey } from './load-backend.js';
 import type { Log } from './log.js';
 import type { Metrics } from './metrics.js';
 import { ringConfig } from './serve.js';
@@ -36,7 +36,7 @@ export function keepReloading(file: string, { config, ring, metrics, facts, log 
     try {
       const loaded = await loadConfig(file);
       refuseWhatNeedsRestart(inForce, loaded);
-      const opened = loaded.loadedKeys.filter((key) => !inForce.loadedKeys.some((other) => hasSameBackend(key, other)));
+      const opened = loaded.loadedKeys.filter((key) => !inForce.loadedKeys.some((other) => isSameKey(key, other)));
       refuseFacts = facts.beginAnew(opened.map(({ name }) => name));
       await ring.reconfigure(ringConfig(loaded));
       facts.keepOnly(loaded.loadedKeys.map(({ name }) => name));
@@ -65,11 +65,6 @@ export function keepReloading(file: string, { config, ring, metrics, facts, log 
       stopping.abort();
     },
   };
-}
-
-/** Whether what the backend of `a` reported holds for `b` too. */
-function hasSameBackend(a: LoadedKey, b: LoadedKey): boolean {
-  return a.name === b.name && a.backendName === b.backendName && isDeepStrictEqual(a.config, b.config);
 }
 
 /** @throws {ConfigError} naming the first setting that cannot change while the plugin runs */
